@@ -1,6 +1,7 @@
 //! The envelope every kind shares.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -8,15 +9,23 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What a kind is called, where it lives in the API, and the types of its two halves.
-pub trait Kind: Clone + Send + Sync + 'static {
+pub trait Kind: Clone + Debug + ToSchema + Send + Sync + 'static {
     /// `kind` in documents, for example `ModelDeployment`.
     const KIND: &'static str;
     /// Path segment under `/api/v1/`, for example `modeldeployments`.
     const PLURAL: &'static str;
     /// What people ask for.
-    type Spec: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Spec: Clone + Debug + Serialize + DeserializeOwned + ToSchema + Send + Sync + 'static;
     /// What cloudcore observed or decided.
-    type Status: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Status: Clone
+        + Debug
+        + Default
+        + Serialize
+        + DeserializeOwned
+        + ToSchema
+        + Send
+        + Sync
+        + 'static;
 }
 
 /// One object of kind `K`.
