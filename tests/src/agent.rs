@@ -1,0 +1,229 @@
+//! A real `edge-agent`: enrolled, running, killed, started again.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::cloud::{Cloud, read_json};
+use crate::packages::onnxruntime;
+use crate::process::Process;
+use crate::program;
+use crate::wait::until;
+
+/// An agent listens within a second; a loaded machine with a debug build needs more.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Time to drain requests, end workers and flush.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What differs between the agents of the cases.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Dialled instead of the QUIC address of the enrollment.
+    pub quic: Option<SocketAddr>,
+    /// Dialled instead of the WebSocket address of the enrollment.
+    pub websocket: Option<SocketAddr>,
+    /// Length of a summary window in seconds.
+    pub summary_window_seconds: u32,
+    /// The shared library of ONNX Runtime.
+    pub onnxruntime: PathBuf,
+    /// The `mqtt:` part of the agent's configuration, as YAML.
+    pub mqtt: Option<String>,
+}
+
+impl AgentOptions {
+    /// Windows of one second, the real runtime, no MQTT, addresses from enrollment.
+    ///
+    /// # Errors
+    /// When the set-up has not run.
+    pub fn quick() -> Result<Self> {
+        Ok(Self {
+            quic: None,
+            websocket: None,
+            summary_window_seconds: 1,
+            onnxruntime: onnxruntime()?,
+            mqtt: None,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct AgentAddresses {
+    http: SocketAddr,
+}
+
+/// An agent with its data below one directory.
+pub struct Agent {
+    name: String,
+    directory: PathBuf,
+    http: SocketAddr,
+    process: Process,
+}
+
+impl Agent {
+    /// Enrolls a node at `site` and runs its agent.
+    ///
+    /// # Errors
+    /// When enrollment is refused or the agent does not come up.
+    pub async fn start(
+        cloud: &Cloud,
+        directory: &Path,
+        site: &str,
+        name: &str,
+        options: &AgentOptions,
+    ) -> Result<Self> {
+        let directory = directory.join(name);
+        std::fs::create_dir_all(&directory).context("making the agent's directory")?;
+        let output = enroll(cloud, &directory, name, &cloud.join_token(site)?)?;
+        ensure!(
+            output.status.success(),
+            "edge-agent enroll ended with {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+        );
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (process, http) = run(&directory, any, options).await?;
+        Ok(Self {
+            name: name.to_owned(),
+            directory,
+            http,
+            process,
+        })
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its inference protocol listens.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_directory(&self) -> PathBuf {
+        self.directory.join("agent")
+    }
+
+    /// The process, to be killed or asked.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it as a power cut would and starts it again.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub async fn kill_and_restart(&mut self, options: &AgentOptions) -> Result<()> {
+        self.process.kill()?;
+        self.start_again(options).await
+    }
+
+    /// Starts it again on the same port after it ended.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub async fn start_again(&mut self, options: &AgentOptions) -> Result<()> {
+        (self.process, self.http) = run(&self.directory, self.http, options).await?;
+        Ok(())
+    }
+
+    /// Ends it well.
+    ///
+    /// # Errors
+    /// When it does not end or not well.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.process.stop(STOP_DEADLINE).await
+    }
+
+    /// Leaves it running for good and tells its process id.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn leave_running(self) -> Result<u32> {
+        self.process.leave_running()
+    }
+}
+
+/// Runs `edge-agent enroll`, whatever comes out of it.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn enroll(cloud: &Cloud, directory: &Path, name: &str, token: &str) -> Result<Output> {
+    let mut trust_key = cloud.signing_key()?.into_os_string();
+    trust_key.push(".pub");
+    Command::new(program("edge-agent")?)
+        .args([
+            "enroll",
+            "--cloud",
+            &cloud.addresses().api.to_string(),
+            "--token",
+            token,
+        ])
+        .args(["--name", name, "--label", "line=one", "--trust-key"])
+        .arg(trust_key)
+        .arg("--data-dir")
+        .arg(directory.join("agent"))
+        .output()
+        .context("starting edge-agent enroll")
+}
+
+async fn run(
+    directory: &Path,
+    http: SocketAddr,
+    options: &AgentOptions,
+) -> Result<(Process, SocketAddr)> {
+    let data = directory.join("agent");
+    let addresses = data.join("addresses.json");
+    if addresses.exists() {
+        std::fs::remove_file(&addresses).context("removing the old addresses")?;
+    }
+    let config = directory.join("edge-agent.yaml");
+    std::fs::write(&config, configuration(&data, http, options)?)
+        .context("writing edge-agent.yaml")?;
+    let mut command = Command::new(program("edge-agent")?);
+    command.arg("run").arg("--config").arg(&config);
+    let mut process = Process::start(
+        "edge-agent",
+        &mut command,
+        &directory.join("edge-agent.log"),
+    )?;
+    let addresses: AgentAddresses =
+        until("addresses.json of edge-agent", START_DEADLINE, async || {
+            process.check_running()?;
+            read_json(&addresses)
+        })
+        .await?;
+    Ok((process, addresses.http))
+}
+
+fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Result<String> {
+    let mut yaml = format!(
+        "dataDir: {}\nhttp: {http}\nonnxruntime: {}\nsummaryWindowSeconds: {}\n",
+        data.display(),
+        options.onnxruntime.display(),
+        options.summary_window_seconds,
+    );
+    if options.quic.is_some() || options.websocket.is_some() {
+        writeln!(yaml, "cloud:")?;
+    }
+    if let Some(address) = options.quic {
+        writeln!(yaml, "  quic: {address}")?;
+    }
+    if let Some(address) = options.websocket {
+        writeln!(yaml, "  websocket: {address}")?;
+    }
+    if let Some(mqtt) = &options.mqtt {
+        writeln!(yaml, "mqtt:\n{mqtt}")?;
+    }
+    Ok(yaml)
+}

@@ -1,0 +1,108 @@
+//! A real MQTT broker: mosquitto where it is installed, else the embedded one of `tests/broker`.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::Process;
+use crate::wait::until;
+use crate::{checkout, program};
+
+/// A broker starts in well under a second; a loaded machine may need a few.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running broker on a loopback port.
+pub struct Broker {
+    address: SocketAddr,
+    kind: &'static str,
+    process: Process,
+}
+
+impl Broker {
+    /// Starts a broker that writes its files below `directory`.
+    ///
+    /// # Errors
+    /// When neither mosquitto nor the embedded broker can be started.
+    pub async fn start(directory: &Path) -> Result<Self> {
+        let address = free_port()?;
+        let log = directory.join("broker.log");
+        let (kind, mut command) = match mosquitto() {
+            Some(path) => ("mosquitto", mosquitto_command(&path, directory, address)?),
+            None => ("the embedded broker", embedded_command(address)?),
+        };
+        let mut process = Process::start("MQTT broker", &mut command, &log)?;
+        until("answer from the MQTT broker", START_DEADLINE, async || {
+            process.check_running()?;
+            Ok(TcpStream::connect(address).ok())
+        })
+        .await?;
+        Ok(Self {
+            address,
+            kind,
+            process,
+        })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Which broker it is.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Leaves it running for good and tells its process id.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn leave_running(self) -> Result<u32> {
+        self.process.leave_running()
+    }
+}
+
+fn mosquitto() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
+        .map(|directory| directory.join("mosquitto"))
+        .find(|candidate| candidate.is_file())
+}
+
+fn mosquitto_command(program: &Path, directory: &Path, address: SocketAddr) -> Result<Command> {
+    let config = directory.join("mosquitto.conf");
+    let text = format!(
+        "listener {} {}\nallow_anonymous true\npersistence false\n",
+        address.port(),
+        address.ip()
+    );
+    std::fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    let mut command = Command::new(program);
+    command.arg("-c").arg(config);
+    Ok(command)
+}
+
+fn embedded_command(address: SocketAddr) -> Result<Command> {
+    let beside = program("millwright-broker");
+    let own = checkout().join("tests/broker/target/release/millwright-broker");
+    let path = if own.is_file() {
+        own
+    } else {
+        beside.context("no mosquitto either")?
+    };
+    let mut command = Command::new(path);
+    command.arg(address.to_string());
+    Ok(command)
+}
+
+/// A port nobody listens on now: mosquitto cannot be told to choose one itself.
+fn free_port() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("asking for a free port")?;
+    listener.local_addr().context("reading the free port")
+}
