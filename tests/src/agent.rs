@@ -108,6 +108,14 @@ impl Agent {
         self.http
     }
 
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pid(&self) -> Result<u32> {
+        self.process.id()
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn data_directory(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 //! A closed port answers; a firewall does not. Only swallowing shows whether the agent gives up by itself.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -91,27 +92,30 @@ async fn relay(
             swallowed.fetch_add(1, Ordering::SeqCst);
             continue;
         }
-        if !upstreams.contains_key(&client) {
-            let Ok(upstream) = UdpSocket::bind("127.0.0.1:0").await else {
-                continue;
-            };
-            if upstream.connect(server).await.is_err() {
-                continue;
+        let upstream = match upstreams.entry(client) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(new) => {
+                let Ok(upstream) = connect_upstream(server).await else {
+                    continue;
+                };
+                answers.spawn(relay_answers(
+                    Arc::clone(&upstream),
+                    Arc::clone(&clients),
+                    client,
+                    Arc::clone(&swallowing),
+                ));
+                Arc::clone(new.insert(upstream))
             }
-            let upstream = Arc::new(upstream);
-            answers.spawn(relay_answers(
-                Arc::clone(&upstream),
-                Arc::clone(&clients),
-                client,
-                Arc::clone(&swallowing),
-            ));
-            upstreams.insert(client, upstream);
-        }
-        if let Some(upstream) = upstreams.get(&client) {
-            // A refused datagram (server away) is lost, as on a real network.
-            let _ = upstream.send(&datagram[..length]).await;
-        }
+        };
+        // A refused datagram (server away) is lost, as on a real network.
+        let _ = upstream.send(&datagram[..length]).await;
     }
+}
+
+async fn connect_upstream(server: SocketAddr) -> std::io::Result<Arc<UdpSocket>> {
+    let upstream = UdpSocket::bind("127.0.0.1:0").await?;
+    upstream.connect(server).await?;
+    Ok(Arc::new(upstream))
 }
 
 async fn relay_answers(

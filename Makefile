@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` runs the main job, `make test` runs every test. Each sets up what is missing.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export CARGO_TERM_COLOR ?= auto
+
+# KEEP=1 leaves the demo running; UDP=blocked swallows the datagrams of one node.
+KEEP ?=
+UDP ?=
+
+.PHONY: help setup demo test lint unit cases cross bench deny fmt clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, a Python with clients
+	@tests/setup/setup.sh base models python-tests
+
+demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, UDP=blocked blocks QUIC for one node)
+	@tests/setup/setup.sh base models
+	@tests/setup/broker.sh
+	cargo build --release --workspace --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-demo" $(if $(KEEP),--keep) $(if $(filter blocked,$(UDP)),--udp-blocked)
+
+test: setup lint unit cases ## Run every test
+
+lint: ## Formatting, clippy and rustdoc without warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+unit: ## Unit, property and golden tests
+	cargo test --workspace --exclude millwright-tests
+
+cases: setup ## Real processes: enroll, infer, swap under load, kill, corrupt
+	cargo build --workspace --bins
+	cargo test -p millwright-tests
+
+cross: ## Build the agent for ARM64 and run one inference with it under emulation
+	cross/smoke.sh
+
+bench: ## Run the benchmarks against their peers; results go to benches/results
+	@tests/setup/setup.sh base models
+	cargo build --release --workspace --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-benches"
+
+deny: ## Licences, bans and sources of the dependencies (needs cargo-deny)
+	cargo deny check bans licenses sources
+
+fmt: ## Format everything
+	cargo fmt --all
+
+clean: ## Remove what was built and fetched
+	rm -rf target tests/broker/target
