@@ -1,0 +1,160 @@
+use super::*;
+
+const RANDOM_MIN: u64 = 0;
+const RANDOM_MAX: u64 = u64::MAX;
+
+fn dial(transport: Transport) -> Step {
+    let timeout_ms = match transport {
+        Transport::Quic => QUIC_DIAL_MS,
+        Transport::WebSocket => WEBSOCKET_DIAL_MS,
+    };
+    Step::Dial {
+        transport,
+        timeout_ms,
+    }
+}
+
+#[test]
+fn quic_comes_first_and_websocket_right_after_it_fails() {
+    let mut dialler = Dialler::new(Routes::Both, None, 0);
+    assert_eq!(dialler.next(0), dial(Transport::Quic));
+    dialler.failed(Transport::Quic, 3_000, RANDOM_MAX);
+    assert_eq!(dialler.next(3_000), dial(Transport::WebSocket));
+    dialler.failed(Transport::WebSocket, 4_000, RANDOM_MAX);
+    assert_eq!(
+        dialler.next(4_000),
+        Step::Wait {
+            until_ms: 4_000 + 3 * BACKOFF_MS_MIN
+        }
+    );
+}
+
+#[test]
+fn after_quic_failed_websocket_is_dialled_first_until_the_distrust_ends() {
+    let mut dialler = Dialler::new(Routes::Both, None, 0);
+    dialler.failed(Transport::Quic, 0, RANDOM_MIN);
+    dialler.welcomed(Transport::WebSocket, 100);
+    dialler.ended(Ended::Lost, 20_000, RANDOM_MIN);
+    assert_eq!(
+        dialler.next(20_000 + BACKOFF_MS_MIN),
+        dial(Transport::WebSocket)
+    );
+    dialler.welcomed(Transport::WebSocket, 21_000);
+    let late = QUIC_DISTRUST_MS + 30_000;
+    dialler.ended(Ended::Lost, late, RANDOM_MIN);
+    assert_eq!(dialler.next(late + BACKOFF_MS_MIN), dial(Transport::Quic));
+}
+
+#[test]
+fn what_worked_in_an_earlier_process_is_dialled_first() {
+    let dialler = Dialler::new(Routes::Both, Some(Transport::WebSocket), 5);
+    assert_eq!(dialler.next(5), dial(Transport::WebSocket));
+}
+
+#[test]
+fn quic_is_probed_on_websocket_ever_less_often_and_an_answer_switches() {
+    let mut dialler = Dialler::new(Routes::Both, None, 0);
+    dialler.failed(Transport::Quic, 0, RANDOM_MIN);
+    dialler.welcomed(Transport::WebSocket, 1_000);
+    assert_eq!(dialler.probe_at_ms(), Some(1_000 + PROBE_MS_MIN));
+    dialler.probe_silent(100_000, RANDOM_MIN);
+    assert_eq!(dialler.probe_at_ms(), Some(100_000 + 2 * PROBE_MS_MIN));
+    for _ in 0..10 {
+        dialler.probe_silent(200_000, RANDOM_MIN);
+    }
+    assert_eq!(dialler.probe_at_ms(), Some(200_000 + PROBE_MS_MAX));
+    dialler.probe_answered();
+    dialler.ended(Ended::Switching, 300_000, RANDOM_MAX);
+    assert_eq!(dialler.next(300_000), dial(Transport::Quic));
+    dialler.welcomed(Transport::Quic, 300_100);
+    assert_eq!(dialler.probe_at_ms(), None);
+}
+
+#[test]
+fn a_route_without_an_address_is_never_dialled() {
+    for only in [Transport::Quic, Transport::WebSocket] {
+        let mut dialler = Dialler::new(Routes::Only(only), None, 0);
+        assert_eq!(dialler.next(0), dial(only));
+        dialler.failed(only, 0, RANDOM_MAX);
+        assert_eq!(dialler.next(BACKOFF_MS_MAX), dial(only));
+        dialler.welcomed(only, BACKOFF_MS_MAX);
+        assert_eq!(dialler.probe_at_ms(), None);
+    }
+}
+
+#[test]
+fn back_off_grows_to_its_limit_and_a_proven_session_resets_it() {
+    let mut dialler = Dialler::new(Routes::Only(Transport::WebSocket), None, 0);
+    let mut now = 0;
+    for _ in 0..12 {
+        dialler.failed(Transport::WebSocket, now, RANDOM_MAX);
+        let Step::Wait { until_ms } = dialler.next(now) else {
+            panic!("no wait after a failed round");
+        };
+        assert!(until_ms - now <= BACKOFF_MS_MAX);
+        now = until_ms;
+    }
+    dialler.failed(Transport::WebSocket, now, RANDOM_MAX);
+    assert_eq!(
+        dialler.next(now),
+        Step::Wait {
+            until_ms: now + BACKOFF_MS_MAX
+        }
+    );
+    dialler.welcomed(Transport::WebSocket, now);
+    now += PROVEN_MS;
+    dialler.ended(Ended::Lost, now, RANDOM_MAX);
+    assert_eq!(
+        dialler.next(now),
+        Step::Wait {
+            until_ms: now + 3 * BACKOFF_MS_MIN
+        }
+    );
+}
+
+#[test]
+fn a_cloud_that_welcomes_and_drops_at_once_is_not_hammered() {
+    let mut dialler = Dialler::new(Routes::Only(Transport::Quic), None, 0);
+    let mut now = 0;
+    for _ in 0..12 {
+        dialler.welcomed(Transport::Quic, now);
+        dialler.ended(Ended::Lost, now, RANDOM_MAX);
+        let Step::Wait { until_ms } = dialler.next(now) else {
+            panic!("no wait after a lost session");
+        };
+        now = until_ms;
+    }
+    dialler.ended(Ended::Lost, now, RANDOM_MAX);
+    assert_eq!(
+        dialler.next(now),
+        Step::Wait {
+            until_ms: now + BACKOFF_MS_MAX
+        }
+    );
+}
+
+#[test]
+fn come_back_is_obeyed_within_bounds_and_refusals_are_rare() {
+    for (how, expected) in [
+        (Ended::ComeBack { after_ms: 7_000 }, 7_000),
+        (Ended::ComeBack { after_ms: u64::MAX }, COME_BACK_MS_MAX),
+        (Ended::Superseded, SUPERSEDED_MS),
+        (Ended::Refused, REFUSED_MS),
+    ] {
+        let mut dialler = Dialler::new(Routes::Both, None, 0);
+        dialler.ended(how, 1_000, RANDOM_MIN);
+        assert_eq!(
+            dialler.next(1_000),
+            Step::Wait {
+                until_ms: 1_000 + expected
+            }
+        );
+        dialler.ended(how, 1_000, RANDOM_MAX);
+        assert_eq!(
+            dialler.next(1_000),
+            Step::Wait {
+                until_ms: 1_000 + expected + expected / 4
+            }
+        );
+    }
+}
