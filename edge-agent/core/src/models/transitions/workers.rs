@@ -1,0 +1,174 @@
+//! Transitions of packages that have a worker.
+
+use std::time::Duration;
+
+use super::Scene;
+use crate::models::failure::CRASH_WINDOW;
+use crate::models::{
+    Attempt, Failure, FailureClass, Golden, Life, Notice, PackageId, Phase, Rest, Retiring, Slot,
+    Told, WorkerId,
+};
+
+impl Slot {
+    pub(super) fn worker_ready(&mut self, package: PackageId, worker: WorkerId) -> Vec<Notice> {
+        match self.lives.get(&package) {
+            Some(Life::Verified { start }) if start.is_running() => {
+                let golden = Golden::Due;
+                self.lives.insert(package, Life::Warmed { worker, golden });
+            }
+            // Nobody waits for it any more.
+            Some(_) | None => {
+                let told = Told::NotYet;
+                self.retiring.insert(worker, Retiring { package, told });
+            }
+        }
+        Vec::new()
+    }
+
+    pub(super) fn golden_passed(&mut self, package: &PackageId, worker: WorkerId) -> Vec<Notice> {
+        if let Some(Life::Warmed {
+            worker: current,
+            golden,
+        }) = self.lives.get_mut(package)
+            && *current == worker
+        {
+            *golden = Golden::Passed;
+        }
+        Vec::new()
+    }
+
+    pub(super) fn golden_failed(
+        &mut self,
+        package: &PackageId,
+        worker: WorkerId,
+        failure: Failure,
+        scene: &Scene<'_>,
+    ) -> Vec<Notice> {
+        match self.lives.get(package) {
+            Some(Life::Warmed {
+                worker: current, ..
+            }) if *current == worker => {
+                let package = package.clone();
+                let notice = self.give_up(&package, failure, scene);
+                let told = Told::NotYet;
+                self.retiring.insert(worker, Retiring { package, told });
+                vec![notice]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    pub(super) fn switched(
+        &mut self,
+        package: &PackageId,
+        worker: WorkerId,
+        scene: &Scene<'_>,
+    ) -> Vec<Notice> {
+        let prove_for = scene
+            .desired
+            .slots
+            .get(&package.version.model)
+            .map_or(Duration::ZERO, |wanted| wanted.prove_for);
+        let replaced = self
+            .active()
+            .map(|(replaced, worker)| (replaced.clone(), worker));
+        if let Some((replaced, worker)) = &replaced
+            && replaced != package
+        {
+            let rest = Rest::Warm {
+                worker: *worker,
+                until: scene.now.saturating_add(prove_for),
+            };
+            self.lives.insert(replaced.clone(), Life::Retained { rest });
+        }
+        self.lives.insert(package.clone(), Life::Active { worker });
+        self.note_activated(package);
+        vec![Notice::Activated {
+            package: package.clone(),
+            replaced: replaced.map(|(replaced, _)| replaced),
+        }]
+    }
+
+    pub(super) fn withdrawn(&mut self, scene: &Scene<'_>) -> Vec<Notice> {
+        let Some((package, worker)) = self
+            .active()
+            .map(|(package, worker)| (package.clone(), worker))
+        else {
+            return Vec::new();
+        };
+        let rest = Rest::Warm {
+            worker,
+            until: scene.now,
+        };
+        self.lives.insert(package.clone(), Life::Retained { rest });
+        vec![Notice::Withdrawn { package }]
+    }
+
+    pub(super) fn drained(&mut self, package: &PackageId, worker: WorkerId) -> Vec<Notice> {
+        if let Some(Life::Retained { rest }) = self.lives.get_mut(package)
+            && *rest == (Rest::Draining { worker })
+        {
+            *rest = Rest::Cold;
+            let package = package.clone();
+            let told = Told::NotYet;
+            self.retiring.insert(worker, Retiring { package, told });
+        }
+        Vec::new()
+    }
+
+    pub(super) fn worker_gone(
+        &mut self,
+        package: &PackageId,
+        worker: WorkerId,
+        failure: Failure,
+        scene: &Scene<'_>,
+    ) -> Vec<Notice> {
+        if self.retiring.remove(&worker).is_some() {
+            return Vec::new();
+        }
+        let crashed = Notice::WorkerCrashed {
+            package: package.clone(),
+            failure: failure.clone(),
+        };
+        match self.lives.get(package) {
+            Some(Life::Active { worker: held } | Life::Warmed { worker: held, .. })
+                if *held == worker =>
+            {
+                let mut notices = vec![crashed];
+                match self.count_crash(package, scene.now) {
+                    Some(wait) => {
+                        let start = Attempt {
+                            phase: Phase::Due {
+                                not_before: scene.now.saturating_add(wait),
+                            },
+                            failures: 0,
+                            last: Some(failure),
+                        };
+                        self.lives.insert(package.clone(), Life::Verified { start });
+                    }
+                    None => notices.push(self.give_up(package, failure, scene)),
+                }
+                notices
+            }
+            Some(Life::Retained {
+                rest: Rest::Warm { worker: held, .. } | Rest::Draining { worker: held },
+            }) if *held == worker => {
+                self.lives
+                    .insert(package.clone(), Life::Retained { rest: Rest::Cold });
+                vec![crashed]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Counts one crash of `package`; how long to wait before the next start, `None` to give up.
+    fn count_crash(&mut self, package: &PackageId, now: Duration) -> Option<Duration> {
+        let crashes = self.crashes.entry(package.clone()).or_default();
+        if now.saturating_sub(crashes.last) > CRASH_WINDOW {
+            crashes.count = 0;
+        }
+        crashes.count = crashes.count.saturating_add(1);
+        crashes.last = now;
+        FailureClass::WorkerCrash.wait_after(crashes.count)
+    }
+}

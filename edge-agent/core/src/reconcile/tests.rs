@@ -1,0 +1,4 @@
+//! A world of workers and disks that obeys the steps and fails at will.
+
+mod simulation;
+mod swaps;
