@@ -1,0 +1,175 @@
+//! Identities of enrolled devices.
+
+use fleet_api::NodePhase;
+use jiff::Timestamp;
+use millwright_proto::ids::NodeUid;
+use sqlx::Row;
+
+use super::audit::timestamp;
+use super::{Store, StoreError, Write};
+
+/// A device that enrolls.
+#[derive(Clone, Debug)]
+pub(crate) struct NewNodeIdentity<'a> {
+    /// Made on the device; never reused.
+    pub(crate) uid: NodeUid,
+    /// Whose.
+    pub(crate) tenant: &'a str,
+    /// Where it stands.
+    pub(crate) site: &'a str,
+    /// What it is called.
+    pub(crate) name: &'a str,
+    /// SubjectPublicKeyInfo DER.
+    pub(crate) identity_key: &'a [u8],
+    /// Serial number of its certificate.
+    pub(crate) certificate_serial: &'a [u8],
+    /// When its certificate ends.
+    pub(crate) certificate_expires: Timestamp,
+}
+
+impl Store {
+    /// The device that bears this name and was not decommissioned.
+    pub(crate) async fn node_uid(
+        &self,
+        tenant: &str,
+        name: &str,
+    ) -> Result<Option<NodeUid>, StoreError> {
+        let uid: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT uid FROM node_identity WHERE tenant = ? AND name = ? ORDER BY enrolled_ms DESC LIMIT 1",
+        )
+        .bind(tenant)
+        .bind(name)
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        uid.map(|uid| uid_of(&uid, name)).transpose()
+    }
+
+    /// When anything was last heard of each node, by name.
+    pub(crate) async fn last_seen(
+        &self,
+        tenant: &str,
+    ) -> Result<std::collections::BTreeMap<String, Timestamp>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT n.name, s.last_seen_ms FROM session s JOIN node_identity n ON n.uid = s.uid
+             WHERE n.tenant = ? AND n.phase <> 'Decommissioned'",
+        )
+        .bind(tenant)
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let seen = timestamp(row.try_get("last_seen_ms")?, "session time")?;
+                Ok((row.try_get("name")?, seen))
+            })
+            .collect()
+    }
+
+    /// Nodes by phase, and how many have a live session.
+    pub(crate) async fn node_counts(&self) -> Result<NodeCounts, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query("SELECT phase, count(*) AS nodes FROM node_identity GROUP BY phase")
+            .fetch_all(&mut *connection)
+            .await?;
+        let by_phase = rows
+            .into_iter()
+            .map(|row| Ok((row.try_get("phase")?, row.try_get("nodes")?)))
+            .collect::<Result<_, sqlx::Error>>()?;
+        let connected =
+            sqlx::query_scalar("SELECT count(*) FROM session WHERE transport IS NOT NULL")
+                .fetch_one(&mut *connection)
+                .await?;
+        Ok(NodeCounts {
+            by_phase,
+            connected,
+        })
+    }
+}
+
+/// How many nodes there are.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeCounts {
+    /// Phase and number.
+    pub(crate) by_phase: Vec<(String, i64)>,
+    /// With a live session.
+    pub(crate) connected: i64,
+}
+
+impl Write {
+    /// Whether this uid was ever enrolled.
+    pub(crate) async fn knows_node(&mut self, uid: NodeUid) -> Result<bool, StoreError> {
+        Ok(
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM node_identity WHERE uid = ?)")
+                .bind(&uid.as_bytes()[..])
+                .fetch_one(&mut **self)
+                .await?,
+        )
+    }
+
+    /// Whether a device bears this name that was not decommissioned.
+    pub(crate) async fn node_name_taken(
+        &mut self,
+        tenant: &str,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM node_identity WHERE tenant = ? AND name = ? AND phase <> 'Decommissioned')",
+        )
+        .bind(tenant)
+        .bind(name)
+        .fetch_one(&mut **self)
+        .await?)
+    }
+
+    /// Enrolls a device.
+    pub(crate) async fn insert_node_identity(
+        &mut self,
+        node: &NewNodeIdentity<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO node_identity (uid, tenant, site, name, identity_key, certificate_serial,
+             certificate_expires_ms, phase, enrolled_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 'Enrolled', ?)",
+        )
+        .bind(&node.uid.as_bytes()[..])
+        .bind(node.tenant)
+        .bind(node.site)
+        .bind(node.name)
+        .bind(node.identity_key)
+        .bind(node.certificate_serial)
+        .bind(node.certificate_expires.as_millisecond())
+        .bind(now.as_millisecond())
+        .execute(&mut **self)
+        .await?;
+        Ok(())
+    }
+
+    /// Sets the phase of the device that bears this name; returns its uid.
+    pub(crate) async fn set_node_phase(
+        &mut self,
+        tenant: &str,
+        name: &str,
+        phase: NodePhase,
+    ) -> Result<Option<NodeUid>, StoreError> {
+        let phase = match phase {
+            NodePhase::Enrolled => "Enrolled",
+            NodePhase::Revoked => "Revoked",
+            NodePhase::Decommissioned => "Decommissioned",
+        };
+        let uid: Option<Vec<u8>> = sqlx::query_scalar(
+            "UPDATE node_identity SET phase = ? WHERE tenant = ? AND name = ? AND phase <> 'Decommissioned' RETURNING uid",
+        )
+        .bind(phase)
+        .bind(tenant)
+        .bind(name)
+        .fetch_optional(&mut **self)
+        .await?;
+        uid.map(|uid| uid_of(&uid, name)).transpose()
+    }
+}
+
+fn uid_of(bytes: &[u8], name: &str) -> Result<NodeUid, StoreError> {
+    NodeUid::try_from(bytes).map_err(|_| StoreError::Damaged {
+        what: "uid",
+        object: name.to_owned(),
+    })
+}
