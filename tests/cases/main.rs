@@ -1,1 +1,11 @@
-fn main() {}
+//! The cases: real processes doing the product's job, and the rules a script can check.
+
+mod clients;
+mod crash;
+mod identity;
+mod lifecycle;
+mod operations;
+mod refusals;
+mod swap;
+mod tidy;
+mod transport;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::cloud::{Cloud, read_json};
+use crate::infer::InferClient;
 use crate::packages::onnxruntime;
 use crate::process::Process;
 use crate::program;
@@ -212,6 +213,67 @@ async fn run(
         })
         .await?;
     Ok((process, addresses.http))
+}
+
+/// `edge-agent run --model DIR`: one package without any cloud.
+pub struct Trial {
+    http: SocketAddr,
+    process: Process,
+}
+
+impl Trial {
+    /// Serves `package`, with its data below `directory`.
+    ///
+    /// # Errors
+    /// When the agent does not come up or ends, with the end of its log.
+    pub async fn start(directory: &Path, package: &Path, options: &AgentOptions) -> Result<Self> {
+        let data = directory.join("trial");
+        let mut command = Command::new(program("edge-agent")?);
+        command
+            .arg("run")
+            .arg("--model")
+            .arg(package)
+            .arg("--data-dir")
+            .arg(&data);
+        command
+            .args(["--http", "127.0.0.1:0"])
+            .arg("--onnxruntime")
+            .arg(&options.onnxruntime);
+        let log = directory.join("trial.log");
+        let mut process = Process::start("edge-agent run --model", &mut command, &log)?;
+        let file = data.join("addresses.json");
+        let addresses: AgentAddresses =
+            until("addresses.json of edge-agent", START_DEADLINE, async || {
+                process.check_running()?;
+                read_json(&file)
+            })
+            .await?;
+        let mut trial = Self {
+            http: addresses.http,
+            process,
+        };
+        let client = trial.client()?;
+        until("readiness of the trial", START_DEADLINE, async || {
+            trial.process.check_running()?;
+            Ok((client.get("/health").await?.0 == 200).then_some(()))
+        })
+        .await?;
+        Ok(trial)
+    }
+
+    /// Where its inference protocol listens.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// A client of its inference protocol.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn client(&self) -> Result<InferClient> {
+        InferClient::new(self.http)
+    }
 }
 
 fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Result<String> {

@@ -207,13 +207,18 @@ impl Cloud {
     /// # Errors
     /// When fleetctl refuses it.
     pub fn publish(&self, package: Package) -> Result<()> {
-        let directory = package
-            .copy_to(&self.directory.join("packages"))?
-            .display()
-            .to_string();
+        self.publish_directory(&package.copy_to(&self.directory.join("packages"))?)
+    }
+
+    /// Signs and pushes the package in a directory of the case's own.
+    ///
+    /// # Errors
+    /// When fleetctl refuses it.
+    pub fn publish_directory(&self, package: &Path) -> Result<()> {
+        let package = package.display().to_string();
         let key = self.signing_key()?.display().to_string();
-        self.fleetctl(&["model", "pack", &directory, "--key", &key])?;
-        self.fleetctl(&["model", "push", &directory])?;
+        self.fleetctl(&["model", "pack", &package, "--key", &key])?;
+        self.fleetctl(&["model", "push", &package])?;
         Ok(())
     }
 

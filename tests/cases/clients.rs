@@ -1,0 +1,28 @@
+//! Clients others wrote: they decide whether we speak the protocol.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use millwright_tests::agent::{AgentOptions, Trial};
+use millwright_tests::checkout;
+use millwright_tests::packages::{Package, python};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tritonclient_reads_metadata_and_infers_with_binary_tensors() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let package = Package::ShuttleAnomaly1.source()?;
+    let trial = Trial::start(directory.path(), &package, &AgentOptions::quick()?).await?;
+    let output = Command::new(python()?)
+        .arg(checkout().join("tests/cases/clients/triton_http.py"))
+        .arg(trial.http().to_string())
+        .arg(package.join("golden/rows.safetensors"))
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    ensure!(said.trim() == "7 checks passed", "{said}");
+    Ok(())
+}

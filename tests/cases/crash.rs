@@ -1,0 +1,157 @@
+//! kill -9 at any time: what was committed is counted exactly once, and everything continues where it was.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use millwright_tests::agent::AgentOptions;
+use millwright_tests::fleet::{COUNTED_DEADLINE, Fleet, check_contiguous, requests, sensor_rows};
+use millwright_tests::infer::Load;
+use millwright_tests::process::Process;
+use millwright_tests::wait::until;
+
+const MODEL: &str = "shuttle-anomaly";
+
+/// How often each program is killed; each kill falls somewhere else between two windows.
+const KILLS: usize = 4;
+
+/// Windows to see between two kills, so that there is something to lose.
+const WINDOWS_BETWEEN: usize = 2;
+
+const WINDOWS_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Requests by `model@version` of every window the agent said it committed, by (lineage, sequence number).
+fn committed(agent: &Process) -> Result<BTreeMap<(String, u64), u64>> {
+    let mut windows = BTreeMap::new();
+    for line in agent
+        .log_text()?
+        .lines()
+        .filter(|line| line.contains("window committed"))
+    {
+        let field = |name: &str| -> Result<String> {
+            let start = line
+                .find(&format!("{name}="))
+                .with_context(|| format!("no {name} in: {line}"))?;
+            let value = &line[start + name.len() + 1..];
+            let end = value.find([' ', '\u{1b}']).unwrap_or(value.len());
+            Ok(value[..end].trim_matches('"').to_owned())
+        };
+        let sequence: u64 = field("sequence")?.parse()?;
+        windows.insert((field("lineage")?, sequence), field("requests")?.parse()?);
+    }
+    Ok(windows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_windows_survive_kills_of_the_agent() -> Result<()> {
+    let mut fleet = Fleet::with_model(AgentOptions::quick()?).await?;
+    for _ in 0..KILLS {
+        let load = Load::start(
+            &fleet.client()?,
+            MODEL,
+            &[sensor_rows(2)?],
+            2,
+            Duration::from_millis(10),
+        );
+        let before = committed(fleet.agent.process())?.len();
+        until("more committed windows", WINDOWS_DEADLINE, async || {
+            let now = committed(fleet.agent.process())?.len();
+            Ok((now >= before + WINDOWS_BETWEEN).then_some(()))
+        })
+        .await?;
+        fleet.agent.process().kill()?;
+        load.stop().await?;
+        fleet.agent.start_again(&fleet.options).await?;
+        answers(&fleet).await?;
+    }
+    check_every_commit_is_counted_once(&mut fleet).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_windows_survive_kills_of_the_cloud() -> Result<()> {
+    let mut fleet = Fleet::with_model(AgentOptions::quick()?).await?;
+    let load = Load::start(
+        &fleet.client()?,
+        MODEL,
+        &[sensor_rows(2)?],
+        2,
+        Duration::from_millis(10),
+    );
+    for _ in 0..KILLS {
+        let before = fleet.windows()?.len();
+        until("more windows in the cloud", WINDOWS_DEADLINE, async || {
+            Ok((fleet.windows()?.len() >= before + WINDOWS_BETWEEN).then_some(()))
+        })
+        .await?;
+        fleet.cloud.kill_and_restart().await?;
+    }
+    let report = load.stop().await?;
+    ensure!(
+        report.failures.is_empty(),
+        "the line noticed: {}",
+        report.failures[0]
+    );
+    check_every_commit_is_counted_once(&mut fleet).await?;
+    let counted: u64 = requests(&fleet.windows()?).values().sum();
+    assert_eq!(counted, report.answered() as u64);
+    Ok(())
+}
+
+/// Waits until the restarted agent serves its model again.
+async fn answers(fleet: &Fleet) -> Result<()> {
+    let (client, rows) = (fleet.client()?, sensor_rows(1)?);
+    until("answer after the restart", WINDOWS_DEADLINE, async || {
+        Ok(client
+            .infer(MODEL, std::slice::from_ref(&rows))
+            .await
+            .ok()
+            .map(|_| ()))
+    })
+    .await
+}
+
+/// Ends the agent well, so that its last window is cut, starts it again to drain, and compares.
+async fn check_every_commit_is_counted_once(fleet: &mut Fleet) -> Result<()> {
+    fleet.agent.stop().await?;
+    let committed = committed_requests(fleet)?;
+    fleet.agent.start_again(&fleet.options).await?;
+    until(
+        "every committed window in the cloud",
+        COUNTED_DEADLINE,
+        async || {
+            let windows = fleet.windows()?;
+            check_contiguous(&windows)?;
+            let counted: BTreeMap<_, _> = windows
+                .iter()
+                .map(|window| {
+                    (
+                        (window.lineage.clone(), window.first),
+                        window.requests.values().sum::<u64>(),
+                    )
+                })
+                .collect();
+            for (key, requests) in &committed {
+                if counted.get(key).is_some_and(|counted| counted != requests) {
+                    anyhow::bail!(
+                        "window {key:?}: {requests} committed, {:?} counted",
+                        counted.get(key)
+                    );
+                }
+            }
+            Ok(committed
+                .keys()
+                .all(|key| counted.contains_key(key))
+                .then_some(()))
+        },
+    )
+    .await
+}
+
+fn committed_requests(fleet: &mut Fleet) -> Result<BTreeMap<(String, u64), u64>> {
+    let committed = committed(fleet.agent.process())?;
+    ensure!(
+        committed.len() >= WINDOWS_BETWEEN,
+        "the agent committed no windows"
+    );
+    Ok(committed)
+}

@@ -1,0 +1,146 @@
+//! Who may join, who may stay: join tokens, revocation, decommissioning.
+
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fleet_api::{AuditList, NodePhase};
+use millwright_tests::agent::{AgentOptions, enroll};
+use millwright_tests::cloud::Cloud;
+use millwright_tests::fleet::Fleet;
+use millwright_tests::wait::until;
+
+const CUT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Enrolling must fail, say `words`, name no secret and leave no identity behind.
+fn check_refused(output: &Output, directory: &Path, secret: &str, words: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "it enrolled");
+    assert!(
+        said.to_lowercase().contains(words),
+        "it does not say `{words}`: {said}"
+    );
+    assert!(!said.contains(secret), "it prints the secret: {said}");
+    assert!(
+        !directory.join("agent/identity/chain.pem").exists(),
+        "an identity was left behind"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_lets_in_only_whom_it_should() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let cloud = Cloud::start(directory.path()).await?;
+    cloud.create_site("leipzig")?;
+    let token = cloud.join_token("leipzig")?;
+    let parts: Vec<&str> = token.split('.').collect();
+    let [scheme, id, secret, pin] = parts[..] else {
+        panic!("a token has four parts")
+    };
+
+    let wrong_secret = format!(
+        "{scheme}.{id}.{}.{pin}",
+        secret.chars().rev().collect::<String>()
+    );
+    let output = enroll(&cloud, directory.path(), "press-1", &wrong_secret)?;
+    check_refused(&output, directory.path(), secret, "token");
+
+    let wrong_pin = format!("{scheme}.{id}.{secret}.{}", "0".repeat(pin.len()));
+    let output = enroll(&cloud, directory.path(), "press-1", &wrong_pin)?;
+    check_refused(&output, directory.path(), secret, "pin");
+
+    let output = enroll(&cloud, directory.path(), "press-1", "not-a-token")?;
+    check_refused(&output, directory.path(), secret, "token");
+
+    let output = enroll(&cloud, directory.path(), "press-1", &token)?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let second = directory.path().join("second");
+    let output = enroll(&cloud, &second, "press-2", &token)?;
+    check_refused(&output, &second, secret, "use");
+
+    let short = cloud.fleetctl(&["token", "create", "--site", "leipzig", "--ttl", "1s"])?;
+    let short_secret = short
+        .trim()
+        .split('.')
+        .nth(2)
+        .unwrap_or_default()
+        .to_owned();
+    // The token ends by the clock; asking again until it has is how a late installer meets it.
+    let third = directory.path().join("third");
+    let output = until("end of a token of one second", CUT_DEADLINE, async || {
+        let output = enroll(&cloud, &third, "press-3", short.trim())?;
+        if output.status.success() {
+            std::fs::remove_dir_all(third.join("agent"))?;
+            return Ok(None);
+        }
+        let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        Ok(said.contains("expired").then_some(output))
+    })
+    .await?;
+    check_refused(&output, &third, &short_secret, "expired");
+
+    let audit: AuditList =
+        serde_json::from_str(&cloud.fleetctl(&["get", "--raw", "/api/v1/audit"])?)?;
+    let of = |outcome: &str| {
+        audit
+            .items
+            .iter()
+            .filter(|record| record.action == "enroll" && record.outcome == outcome)
+            .count()
+    };
+    ensure!(
+        of("allowed") >= 1 && of("refused") >= 3,
+        "the audit trail misses enrollments: {audit:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_node_is_cut_off_and_stays_out() -> Result<()> {
+    let mut fleet = Fleet::start(AgentOptions::quick()?).await?;
+    fleet.connected(CUT_DEADLINE).await?;
+    fleet.cloud.fleetctl(&["node", "revoke", Fleet::NODE])?;
+    until("end of the revoked session", CUT_DEADLINE, async || {
+        let status = fleet.node()?.status;
+        Ok((status.transport.is_none() && status.phase == NodePhase::Revoked).then_some(()))
+    })
+    .await?;
+
+    let refused = |log: &str| log.matches("revoked").count();
+    let before = refused(&fleet.agent.process().log_text()?);
+    fleet.agent.kill_and_restart(&fleet.options).await?;
+    until("refusal of the restarted agent", CUT_DEADLINE, async || {
+        Ok((refused(&fleet.agent.process().log_text()?) > before).then_some(()))
+    })
+    .await?;
+    assert_eq!(fleet.node()?.status.transport, None);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decommissioned_node_frees_its_name() -> Result<()> {
+    let fleet = Fleet::start(AgentOptions::quick()?).await?;
+    fleet.connected(CUT_DEADLINE).await?;
+    let again = fleet.directory().join("again");
+    let token = fleet.cloud.join_token(Fleet::SITE)?;
+    let output = enroll(&fleet.cloud, &again, Fleet::NODE, &token)?;
+    ensure!(!output.status.success(), "a taken name was given away");
+
+    fleet
+        .cloud
+        .fleetctl(&["node", "decommission", Fleet::NODE])?;
+    let token = fleet.cloud.join_token(Fleet::SITE)?;
+    let output = enroll(&fleet.cloud, &again, Fleet::NODE, &token)?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
