@@ -10,8 +10,8 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use thiserror::Error;
 
 use super::bundle::{
-    BUNDLE_BYTES_MAX, Bundle, Envelope, HASH_TYPE, MEDIA_TYPE, METHOD, PAYLOAD_TYPE,
-    PREDICATE_TYPE, Resource, STATEMENT_TYPE, Statement, pre_authentication_encoding,
+    BUNDLE_BYTES_MAX, Bundle, HASH_TYPE, MEDIA_TYPE, METHOD, PAYLOAD_TYPE, PREDICATE_TYPE,
+    Resource, STATEMENT_TYPE, Statement, pre_authentication_encoding,
 };
 use super::keys::{KeyHint, TrustKeys};
 use crate::{FILE_COUNT_MAX, FileList};
@@ -87,69 +87,108 @@ pub enum VerifyError {
 /// # Errors
 /// A [`VerifyError`] that names the first thing found wrong.
 pub fn verify(bundle: &str, files: &FileList, keys: &TrustKeys) -> Result<KeyHint, VerifyError> {
-    if bundle.len() > BUNDLE_BYTES_MAX {
-        return Err(VerifyError::TooLong(bundle.len()));
-    }
-    let bundle: Bundle = serde_json::from_str(bundle).map_err(|error| malformed(&error))?;
-    expect("mediaType", &bundle.media_type, MEDIA_TYPE)?;
-    let envelope = bundle.dsse_envelope;
-    expect("payloadType", &envelope.payload_type, PAYLOAD_TYPE)?;
-    let identifier = bundle.verification_material.public_key;
-    let identifier = identifier.ok_or(VerifyError::Unsupported {
-        what: "verificationMaterial",
-        found: "no publicKey".to_owned(),
-        expected: "publicKey",
-    })?;
-    let (signer, payload) = open(&envelope, identifier.hint.as_deref(), keys)?;
-    let statement: Statement =
-        serde_json::from_slice(&payload).map_err(|error| malformed(&error))?;
-    compare(&signed_digests(&statement)?, files)?;
+    let sealed = Sealed::read(bundle)?;
+    let signer = sealed.signer(keys)?;
+    sealed.compare(files)?;
     Ok(signer)
 }
 
-/// Verifies the envelope's signature and returns who signed and the bytes they signed.
-fn open(
-    envelope: &Envelope,
-    hint: Option<&str>,
-    keys: &TrustKeys,
-) -> Result<(KeyHint, Vec<u8>), VerifyError> {
-    let [signature] = envelope.signatures.as_slice() else {
-        let problem = format!(
-            "it has {} signatures instead of one",
-            envelope.signatures.len()
-        );
-        return Err(VerifyError::Malformed(problem));
-    };
-    let payload = STANDARD
-        .decode(&envelope.payload)
-        .map_err(|error| malformed(&error))?;
-    let signature = STANDARD
-        .decode(&signature.sig)
-        .map_err(|error| malformed(&error))?;
-    let hint = match hint {
-        None | Some("") => None,
-        Some(text) => Some(KeyHint::from_hex(text).ok_or_else(|| {
-            VerifyError::Malformed("the hint is not a SHA-256 in hex".to_owned())
-        })?),
-    };
-    if keys.is_empty() {
-        return Err(VerifyError::NoTrustKeys);
-    }
-    let message = pre_authentication_encoding(&payload);
-    let mut refusal = match hint {
-        Some(hint) => VerifyError::UntrustedKey {
-            hint,
-            trusted: keys.hints().collect(),
-        },
-        None => VerifyError::BadSignature,
-    };
-    for (key, point) in keys.candidates(hint) {
-        match UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(&message, &signature) {
-            Ok(()) => return Ok((key, payload)),
-            Err(_) => refusal = VerifyError::BadSignature,
+/// Checks that a bundle speaks of exactly `files`, and returns whom it names as its signer.
+///
+/// This proves nothing about who signed: it tells somebody without trust keys that a signature
+/// was made before the last change. To decide whether a package may run, call [`verify`].
+///
+/// # Errors
+/// When the bundle cannot be read, or speaks of other files.
+pub fn check_unauthenticated(
+    bundle: &str,
+    files: &FileList,
+) -> Result<Option<KeyHint>, VerifyError> {
+    let sealed = Sealed::read(bundle)?;
+    sealed.compare(files)?;
+    Ok(sealed.hint)
+}
+
+/// Whom a bundle names as its signer, for people to read; proves nothing.
+///
+/// # Errors
+/// When the bundle cannot be read.
+pub fn claimed_signer(bundle: &str) -> Result<Option<KeyHint>, VerifyError> {
+    Ok(Sealed::read(bundle)?.hint)
+}
+
+/// A bundle whose outer form was checked, and nothing else.
+struct Sealed {
+    hint: Option<KeyHint>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Sealed {
+    fn read(bundle: &str) -> Result<Self, VerifyError> {
+        if bundle.len() > BUNDLE_BYTES_MAX {
+            return Err(VerifyError::TooLong(bundle.len()));
         }
+        let bundle: Bundle = serde_json::from_str(bundle).map_err(|error| malformed(&error))?;
+        expect("mediaType", &bundle.media_type, MEDIA_TYPE)?;
+        let envelope = bundle.dsse_envelope;
+        expect("payloadType", &envelope.payload_type, PAYLOAD_TYPE)?;
+        let identifier = bundle.verification_material.public_key;
+        let identifier = identifier.ok_or_else(|| VerifyError::Unsupported {
+            what: "verificationMaterial",
+            found: "no publicKey".to_owned(),
+            expected: "publicKey",
+        })?;
+        let hint = match identifier.hint.as_deref() {
+            None | Some("") => None,
+            Some(text) => Some(KeyHint::from_hex(text).ok_or_else(|| {
+                VerifyError::Malformed("the hint is not a SHA-256 in hex".to_owned())
+            })?),
+        };
+        let [signature] = envelope.signatures.as_slice() else {
+            let problem = format!(
+                "it has {} signatures instead of one",
+                envelope.signatures.len()
+            );
+            return Err(VerifyError::Malformed(problem));
+        };
+        let decode = |text: &str| STANDARD.decode(text).map_err(|error| malformed(&error));
+        Ok(Self {
+            hint,
+            payload: decode(&envelope.payload)?,
+            signature: decode(&signature.sig)?,
+        })
     }
-    Err(refusal)
+
+    /// Which of `keys` signed the payload.
+    fn signer(&self, keys: &TrustKeys) -> Result<KeyHint, VerifyError> {
+        if keys.is_empty() {
+            return Err(VerifyError::NoTrustKeys);
+        }
+        let message = pre_authentication_encoding(&self.payload);
+        let mut refusal = match self.hint {
+            Some(hint) => VerifyError::UntrustedKey {
+                hint,
+                trusted: keys.hints().collect(),
+            },
+            None => VerifyError::BadSignature,
+        };
+        for (key, point) in keys.candidates(self.hint) {
+            let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point);
+            match public.verify(&message, &self.signature) {
+                Ok(()) => return Ok(key),
+                Err(_) => refusal = VerifyError::BadSignature,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Whether the payload speaks of exactly `files`.
+    fn compare(&self, files: &FileList) -> Result<(), VerifyError> {
+        let statement: Statement =
+            serde_json::from_slice(&self.payload).map_err(|error| malformed(&error))?;
+        compare(&signed_digests(&statement)?, files)
+    }
 }
 
 /// Checks the statement's form and returns the signed digest of every path.
