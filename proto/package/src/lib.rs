@@ -33,7 +33,7 @@ pub use manifest::{
 pub use path::{PATH_BYTES_MAX, PackagePath, PackagePathError};
 pub use signature::{
     BUNDLE_BYTES_MAX, KeyError, KeyHint, SignError, SigningKey, TRUST_KEY_COUNT_MAX, TrustKeys,
-    VerifyError, claimed_signer, verify,
+    VerifyError, claimed_signer, signer_hint, verify,
 };
 
 /// Name of the manifest inside a package.

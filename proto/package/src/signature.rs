@@ -27,4 +27,4 @@ mod tests;
 pub use bundle::BUNDLE_BYTES_MAX;
 pub use keys::{KeyError, KeyHint, TRUST_KEY_COUNT_MAX, TrustKeys};
 pub use sign::{SignError, SigningKey};
-pub use verify::{VerifyError, claimed_signer, verify};
+pub use verify::{VerifyError, claimed_signer, signer_hint, verify};

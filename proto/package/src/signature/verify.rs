@@ -100,10 +100,7 @@ pub fn verify(bundle: &str, files: &FileList, keys: &TrustKeys) -> Result<KeyHin
 ///
 /// # Errors
 /// When the bundle cannot be read, or speaks of other files.
-pub fn check_unauthenticated(
-    bundle: &str,
-    files: &FileList,
-) -> Result<Option<KeyHint>, VerifyError> {
+pub fn claimed_signer(bundle: &str, files: &FileList) -> Result<Option<KeyHint>, VerifyError> {
     let sealed = Sealed::read(bundle)?;
     sealed.compare(files)?;
     Ok(sealed.hint)
@@ -113,7 +110,7 @@ pub fn check_unauthenticated(
 ///
 /// # Errors
 /// When the bundle cannot be read.
-pub fn claimed_signer(bundle: &str) -> Result<Option<KeyHint>, VerifyError> {
+pub fn signer_hint(bundle: &str) -> Result<Option<KeyHint>, VerifyError> {
     Ok(Sealed::read(bundle)?.hint)
 }
 
