@@ -1,2 +1,43 @@
-//! Skeleton.
-fn main() {}
+//! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
+//!
+//! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs).
+//! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
+
+mod memory;
+mod overhead;
+mod peers;
+mod results;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+/// Runs the benchmarks and keeps their raw results in `benches/results`.
+#[derive(Parser)]
+struct Arguments {
+    /// Only these; all when none is named.
+    only: Vec<Bench>,
+    /// Repeats of every measurement, ours and the peer's in turn.
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// P1: memory of a connected agent, without and with a model.
+    Memory,
+    /// P2: inference overhead over a raw run of ONNX Runtime.
+    Overhead,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let wanted = |bench| arguments.only.is_empty() || arguments.only.contains(&bench);
+    if wanted(Bench::Memory) {
+        memory::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Overhead) {
+        overhead::run(arguments.repeats).await?.keep()?;
+    }
+    Ok(())
+}

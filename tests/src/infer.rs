@@ -122,11 +122,11 @@ impl InferClient {
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
-    /// The status and body of a POST of JSON.
+    /// The status and body of a POST.
     ///
     /// # Errors
     /// When nothing answers.
-    pub async fn post(&self, path: &str, body: String) -> Result<(u16, String)> {
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Result<(u16, String)> {
         let answer = self
             .http
             .post(format!("{}{path}", self.base))

@@ -174,3 +174,60 @@ impl Drop for Process {
         }
     }
 }
+
+/// What a process weighs, from `/proc/<pid>/smaps_rollup`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Proportional set size in bytes: shared pages count in shares.
+    pub pss_bytes: u64,
+    /// Pages only this process has and wrote to, in bytes.
+    pub private_dirty_bytes: u64,
+}
+
+impl Memory {
+    /// Of one process.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn of(process: u32) -> Result<Self> {
+        let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))
+            .with_context(|| format!("reading the memory of process {process}"))?;
+        let field = |name: &str| -> Result<u64> {
+            let line = rollup
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .context("a field is missing")?;
+            let kibibytes: u64 = line
+                .trim()
+                .trim_end_matches("kB")
+                .trim()
+                .parse()
+                .context("reading kibibytes")?;
+            Ok(kibibytes * 1024)
+        };
+        Ok(Self {
+            pss_bytes: field("Pss:")?,
+            private_dirty_bytes: field("Private_Dirty:")?,
+        })
+    }
+
+    /// Of the children of a process, together.
+    ///
+    /// # Errors
+    /// When the process or a child ends meanwhile.
+    pub fn of_children(process: u32) -> Result<Self> {
+        let mut sum = Self::default();
+        for task in
+            std::fs::read_dir(format!("/proc/{process}/task")).context("listing the threads")?
+        {
+            let children =
+                std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace() {
+                let memory = Self::of(child.parse().context("reading a process id")?)?;
+                sum.pss_bytes += memory.pss_bytes;
+                sum.private_dirty_bytes += memory.private_dirty_bytes;
+            }
+        }
+        Ok(sum)
+    }
+}

@@ -1,13 +1,13 @@
 //! What the clients saw, held against what cloudcore counted.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use fleet_api::{SummaryReport, Transport};
 use millwright_tests::infer::quantile;
+use millwright_tests::process::Memory;
 use millwright_tests::wait::until;
 
 use crate::stage::{DemoNode, SUMMARY_WINDOW_SECONDS, Stage};
@@ -57,11 +57,10 @@ impl Report {
                 .find(|summary| summary.node == agent.name())
                 .with_context(|| format!("cloudcore has no summary of {}", agent.name()))?;
             let covered_seconds = summary.windows * u64::from(SUMMARY_WINDOW_SECONDS);
-            let (agent_pss_bytes, workers_pss_bytes) = memory(agent.pid()?)?;
             let figures = NodeFigures {
                 uplink_bytes_per_minute: summary.payload_bytes * 60 / covered_seconds.max(1),
-                agent_pss_bytes,
-                workers_pss_bytes,
+                agent_pss_bytes: Memory::of(agent.pid()?)?.pss_bytes,
+                workers_pss_bytes: Memory::of_children(agent.pid()?)?.pss_bytes,
             };
             self.nodes.insert(agent.name().to_owned(), figures);
         }
@@ -218,36 +217,4 @@ fn counts(stage: &Stage) -> Result<BTreeMap<(String, String, String), u64>> {
             })
         })
         .collect())
-}
-
-/// Proportional set size of a process and of its children together, in bytes.
-fn memory(process: u32) -> Result<(u64, u64)> {
-    let children = format!("/proc/{process}/task");
-    let mut workers = 0;
-    for task in std::fs::read_dir(children).context("listing the agent's threads")? {
-        let list = std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
-        for child in list.split_whitespace() {
-            workers += pss_bytes(Path::new("/proc").join(child).as_path())?;
-        }
-    }
-    Ok((
-        pss_bytes(&Path::new("/proc").join(process.to_string()))?,
-        workers,
-    ))
-}
-
-fn pss_bytes(process: &Path) -> Result<u64> {
-    let rollup = std::fs::read_to_string(process.join("smaps_rollup"))
-        .with_context(|| format!("reading the memory of {}", process.display()))?;
-    let line = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .context("no Pss line")?;
-    let kibibytes: u64 = line
-        .trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse()
-        .context("reading Pss")?;
-    Ok(kibibytes * 1024)
 }

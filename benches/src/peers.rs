@@ -1,0 +1,90 @@
+//! Programs of others, started without a service: Debian packages unpacked into `target/peers`, Python packages in a
+//! virtual environment of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use millwright_tests::checkout;
+
+/// Unpacks a Debian package and returns the directory it lies in.
+pub(crate) fn debian(package: &str) -> Result<PathBuf> {
+    let directory = checkout().join("target/peers");
+    let unpacked = directory.join(package);
+    if unpacked.is_dir() {
+        return Ok(unpacked);
+    }
+    std::fs::create_dir_all(&directory).context("making target/peers")?;
+    succeed(
+        Command::new("apt-get")
+            .args(["download", "-qq", package])
+            .current_dir(&directory),
+    )?;
+    let archive = std::fs::read_dir(&directory)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            name.starts_with(&format!("{package}_")) && name.ends_with(".deb")
+        })
+        .with_context(|| format!("apt-get download left no {package}"))?;
+    succeed(Command::new("dpkg").arg("-x").arg(archive).arg(&unpacked))?;
+    Ok(unpacked)
+}
+
+/// The Python of an environment with what `benches/peers/requirements.txt` names.
+pub(crate) fn python() -> Result<PathBuf> {
+    let environment = checkout().join("target/peers/venv");
+    let python = environment.join("bin/python");
+    if !environment.join("complete").exists() {
+        succeed(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
+        let requirements = checkout().join("benches/peers/requirements.txt");
+        succeed(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "-q", "-r"])
+                .arg(requirements),
+        )?;
+        std::fs::write(environment.join("complete"), "")?;
+    }
+    Ok(python)
+}
+
+/// A file of `benches/peers`.
+pub(crate) fn file(name: &str) -> PathBuf {
+    checkout().join("benches/peers").join(name)
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+/// What mender's daemon wants to find before it runs.
+pub(crate) fn mender_command(directory: &Path) -> Result<Command> {
+    let at = |name: &str| directory.join(name);
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(at("device_type"), "device_type=bench\n")?;
+    let config = serde_json::json!({
+        // Nobody listens there: an idle client between two polls.
+        "ServerURL": "https://127.0.0.1:1", "DeviceTypeFile": at("device_type"),
+        "UpdatePollIntervalSeconds": 1800, "InventoryPollIntervalSeconds": 28800,
+    });
+    std::fs::write(at("mender.conf"), config.to_string())?;
+    let mut command = Command::new(debian("mender-client")?.join("usr/bin/mender"));
+    command
+        .arg("--config")
+        .arg(at("mender.conf"))
+        .arg("--data")
+        .arg(directory)
+        .arg("daemon");
+    Ok(command)
+}
