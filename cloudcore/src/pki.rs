@@ -25,6 +25,6 @@ mod server;
 
 pub(crate) use authority::Authority;
 pub(crate) use error::PkiError;
-pub(crate) use files::{read_or_make_secret, write_private};
-pub(crate) use node::{NodeCertificate, NodeRequest};
+pub(crate) use files::{random, read_or_make_secret, write_private};
+pub(crate) use node::NodeCertificate;
 pub(crate) use server::ServerIdentity;

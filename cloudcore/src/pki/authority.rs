@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use millwright_proto::Digest;
+use millwright_identity::{RootPin, TrustDomain};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
@@ -54,7 +54,7 @@ impl Authority {
     ///
     /// # Errors
     /// When a file is damaged, missing beside the others, or cannot be written.
-    pub(crate) fn open(directory: &Path, fleet: &str, now: Timestamp) -> Result<Self, PkiError> {
+    pub(crate) fn open(directory: &Path, fleet: &TrustDomain, now: Timestamp) -> Result<Self, PkiError> {
         std::fs::create_dir_all(directory).map_err(|source| PkiError::Write {
             path: directory.to_owned(),
             source,
@@ -76,12 +76,13 @@ impl Authority {
     }
 
     /// What agents and people pin: the hash of the root's SubjectPublicKeyInfo.
-    pub(crate) fn pin(&self) -> Digest {
-        Digest::of(&self.root.issuer.key().subject_public_key_info())
+    pub(crate) fn pin(&self) -> RootPin {
+        RootPin::of_certificate(&self.root.certificate)
+            .expect("the root was parsed when the authority was opened")
     }
 }
 
-fn root(directory: &Path, fleet: &str, now: Timestamp) -> Result<Ca, PkiError> {
+fn root(directory: &Path, fleet: &TrustDomain, now: Timestamp) -> Result<Ca, PkiError> {
     let paths = CaPaths::new(directory, "root");
     if let Some(ca) = paths.open()? {
         return Ok(ca);
@@ -105,7 +106,7 @@ fn root(directory: &Path, fleet: &str, now: Timestamp) -> Result<Ca, PkiError> {
 fn issuing(
     directory: &Path,
     name: &'static str,
-    fleet: &str,
+    fleet: &TrustDomain,
     root: &Ca,
     now: Timestamp,
 ) -> Result<Ca, PkiError> {
@@ -136,13 +137,13 @@ fn issuing(
 
 fn ca_params(
     name: &str,
-    fleet: &str,
+    fleet: &TrustDomain,
     constraint: BasicConstraints,
 ) -> Result<CertificateParams, PkiError> {
     let mut params = blank_params(&format!("Millwright {name} CA"))?;
     params
         .distinguished_name
-        .push(DnType::OrganizationName, fleet);
+        .push(DnType::OrganizationName, fleet.as_str());
     params.is_ca = IsCa::Ca(constraint);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)

@@ -54,9 +54,6 @@ pub(crate) enum PkiError {
     /// The CSR of a device has a key of another kind.
     #[error("the certificate request must have an ECDSA P-256 key")]
     RequestKey,
-    /// Trust in nodes cannot be set up.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[from] rustls::Error),
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,

@@ -58,7 +58,7 @@ pub(crate) fn read_or_make_secret<const N: usize>(path: &Path) -> Result<[u8; N]
 }
 
 /// `N` random bytes.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], PkiError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], PkiError> {
     let mut bytes = [0; N];
     SystemRandom::new()
         .fill(&mut bytes)

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use millwright_proto::ids::{NodeName, NodeUid, SiteName, TenantName};
+use millwright_identity::NodeIdentity;
 use rcgen::{
-    CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData as _,
-    SanType,
+    CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
@@ -15,23 +14,6 @@ use super::{Authority, PkiError};
 
 /// How long a node certificate is good. A node that was offline for a season still gets in.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-
-/// Whom a certificate is for; every part was checked by enrollment.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeRequest<'a> {
-    /// The SPIFFE trust domain.
-    pub(crate) fleet: &'a str,
-    /// Whose node.
-    pub(crate) tenant: &'a TenantName,
-    /// Where it stands.
-    pub(crate) site: &'a SiteName,
-    /// What it is called.
-    pub(crate) node: &'a NodeName,
-    /// Its immutable identity.
-    pub(crate) uid: NodeUid,
-    /// PKCS#10 DER; its names are ignored.
-    pub(crate) csr: &'a [u8],
-}
 
 /// What enrollment hands to a node.
 #[derive(Clone, Debug)]
@@ -45,16 +27,17 @@ pub(crate) struct NodeCertificate {
 }
 
 impl Authority {
-    /// Signs the key in `request.csr` for the node that `request` names.
+    /// Signs the key of `csr` (PKCS#10 DER) for `node`. The names in the CSR are ignored.
     ///
     /// # Errors
     /// When the CSR does not parse, its signature is wrong, or its key is not ECDSA P-256.
     pub(crate) fn sign_node(
         &self,
-        request: &NodeRequest<'_>,
+        node: &NodeIdentity,
+        csr: &[u8],
         now: Timestamp,
     ) -> Result<NodeCertificate, PkiError> {
-        let der = CertificateSigningRequestDer::from(request.csr);
+        let der = CertificateSigningRequestDer::from(csr);
         let csr = CertificateSigningRequestParams::from_der(&der).map_err(PkiError::Request)?;
         if csr.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
             return Err(PkiError::RequestKey);
@@ -63,10 +46,9 @@ impl Authority {
             what: "node certificate",
             source,
         };
-        let NodeRequest { fleet, tenant, site, node, .. } = request;
-        let spiffe = format!("spiffe://{fleet}/tenant/{tenant}/site/{site}/node/{node}");
-        let mut params = blank_params(&request.uid.to_string())?;
-        params.subject_alt_names = vec![SanType::URI(spiffe.try_into().map_err(made)?)];
+        let spiffe_id = node.spiffe_id().try_into().map_err(made)?;
+        let mut params = blank_params(&node.uid.to_string())?;
+        params.subject_alt_names = vec![SanType::URI(spiffe_id)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // Server too: nodes of one site serve blobs to each other.
         params.extended_key_usages = vec![

@@ -1,18 +1,15 @@
 //! The certificate of this server, for people and for agents.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use millwright_identity::{CertifiedKey, TrustDomain};
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
-use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::authority::{CaPaths, after, blank_params, expires, new_key, set_validity};
 use super::{Authority, PkiError};
-
-const SERVER_NAME: &str = "cloudcore.millwright.internal";
 
 /// A year, so that a server that is restarted now and then never serves an expired one.
 const LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -26,21 +23,23 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// What the listeners need to speak TLS.
 pub(crate) struct ServerIdentity {
     /// Leaf, issuing CA, root: with the root in it a peer can check its pin.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// The leaf's key.
+    chain: Vec<CertificateDer<'static>>,
     key: PrivatePkcs8KeyDer<'static>,
-    /// Trust in nodes: only their issuing CA.
-    pub(crate) node_roots: Arc<RootCertStore>,
+    /// The issuing CA of the nodes, the only one that sessions trust.
+    pub(crate) node_ca: CertificateDer<'static>,
     /// The SPIFFE trust domain.
-    pub(crate) fleet: String,
+    pub(crate) fleet: TrustDomain,
     /// When the leaf ends.
     pub(crate) expires: Timestamp,
 }
 
 impl ServerIdentity {
-    /// The leaf's key.
-    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.key.clone_key())
+    /// Chain and key, to make TLS settings from.
+    pub(crate) fn certified_key(&self) -> CertifiedKey {
+        CertifiedKey {
+            chain: self.chain.clone(),
+            key: PrivateKeyDer::Pkcs8(self.key.clone_key()),
+        }
     }
 }
 
@@ -61,7 +60,7 @@ impl Authority {
     /// When a public name is no name, or files cannot be read or written.
     pub(crate) fn server(
         &self,
-        fleet: &str,
+        fleet: &TrustDomain,
         public_names: &[String],
         now: Timestamp,
     ) -> Result<ServerIdentity, PkiError> {
@@ -75,14 +74,12 @@ impl Authority {
             Some(kept) => kept,
             None => self.new_server_certificate(&paths, names, now)?,
         };
-        let mut node_roots = RootCertStore::empty();
-        node_roots.add(self.nodes.certificate.clone())?;
         Ok(ServerIdentity {
             expires: expires(&leaf),
             chain: vec![leaf, self.servers.certificate.clone(), self.root().clone()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
-            node_roots: Arc::new(node_roots),
-            fleet: fleet.to_owned(),
+            node_ca: self.nodes.certificate.clone(),
+            fleet: fleet.clone(),
         })
     }
 
@@ -110,7 +107,7 @@ impl Authority {
 }
 
 fn sans(public_names: &[String]) -> Result<Vec<SanType>, PkiError> {
-    let constant = [SERVER_NAME];
+    let constant = [millwright_identity::SERVER_NAME];
     let mut names: Vec<SanType> = Vec::new();
     let public = public_names.iter().map(String::as_str);
     for name in constant.into_iter().chain(LOCAL_NAMES).chain(public) {

@@ -2,6 +2,7 @@
 
 use fleet_api::{AuditRecord, Event, Severity};
 use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{Store, StoreError, Write};
@@ -188,22 +189,41 @@ impl Store {
         .bind(limit)
         .fetch_all(&mut *self.read().await?)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Event {
-                    id: row.get::<i64, _>("id").unsigned_abs(),
-                    time: timestamp(row.get("time_ms"), "event time")?,
-                    severity: match row.get::<&str, _>("severity") {
-                        "Warning" => Severity::Warning,
-                        _ => Severity::Normal,
-                    },
-                    reason: row.get("reason"),
-                    message: row.get("message"),
-                    regarding: row.get("regarding"),
-                })
-            })
-            .collect()
+        rows.iter().map(event_of).collect()
     }
+
+    /// The newest events, oldest first; of one `<Kind>/<name>` when `regarding` is given.
+    pub(crate) async fn newest_events(
+        &self,
+        tenant: &str,
+        regarding: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, time_ms, severity, reason, message, regarding FROM event
+             WHERE tenant = ?1 AND (?2 IS NULL OR regarding = ?2) ORDER BY id DESC LIMIT ?3",
+        )
+        .bind(tenant)
+        .bind(regarding)
+        .bind(limit)
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        rows.iter().rev().map(event_of).collect()
+    }
+}
+
+fn event_of(row: &SqliteRow) -> Result<Event, StoreError> {
+    Ok(Event {
+        id: row.try_get::<i64, _>("id")?.unsigned_abs(),
+        time: timestamp(row.try_get("time_ms")?, "event time")?,
+        severity: match row.try_get("severity")? {
+            "Warning" => Severity::Warning,
+            _ => Severity::Normal,
+        },
+        reason: row.try_get("reason")?,
+        message: row.try_get("message")?,
+        regarding: row.try_get("regarding")?,
+    })
 }
 
 /// A stored time.

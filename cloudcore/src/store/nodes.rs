@@ -1,6 +1,6 @@
 //! Identities of enrolled devices.
 
-use fleet_api::NodePhase;
+use fleet_api::{NodePhase, Site};
 use jiff::Timestamp;
 use millwright_proto::ids::NodeUid;
 use sqlx::Row;
@@ -139,6 +139,26 @@ impl Write {
         .bind(node.certificate_expires.as_millisecond())
         .bind(now.as_millisecond())
         .execute(&mut **self)
+        .await?;
+        Ok(())
+    }
+
+    /// Counts the nodes of a site, and those with a live session, into the site's status.
+    pub(crate) async fn count_nodes(&mut self, tenant: &str, site: &str) -> Result<(), StoreError> {
+        let row = sqlx::query(
+            "SELECT count(*) AS nodes, count(s.transport) AS connected FROM node_identity n
+             LEFT JOIN session s ON s.uid = n.uid
+             WHERE n.tenant = ? AND n.site = ? AND n.phase <> 'Decommissioned'",
+        )
+        .bind(tenant)
+        .bind(site)
+        .fetch_one(&mut **self)
+        .await?;
+        let (nodes, connected) = (row.try_get("nodes")?, row.try_get("connected")?);
+        self.change_status::<Site>(tenant, site, |status| {
+            status.nodes = nodes;
+            status.connected = connected;
+        })
         .await?;
         Ok(())
     }
