@@ -1,0 +1,85 @@
+//! The proof that a device holds the identity key it registers.
+
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use thiserror::Error;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+/// Bytes of a P-256 point in uncompressed form (SEC 1, section 2.3.3).
+const P256_POINT_BYTES: usize = 65;
+
+/// Why a proof does not count.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ProofError {
+    /// The key has another form.
+    #[error(
+        "identity key of {length} bytes is not an ECDSA P-256 SubjectPublicKeyInfo in DER form"
+    )]
+    Key {
+        /// Length in bytes as received.
+        length: usize,
+    },
+    /// The signature is not of this key over this request.
+    #[error("the identity key did not sign this certificate request")]
+    Signature,
+}
+
+/// Checks that the identity key signed the certificate request: `key` is a
+/// `SubjectPublicKeyInfo` (DER, ECDSA P-256), `proof` an ASN.1 ECDSA signature with SHA-256 over `csr`.
+///
+/// # Errors
+/// When the key is of another kind, or did not make this signature.
+pub fn verify_identity_proof(key: &[u8], csr: &[u8], proof: &[u8]) -> Result<(), ProofError> {
+    let wrong_key = || ProofError::Key { length: key.len() };
+    let Ok(([], info)) = SubjectPublicKeyInfo::from_der(key) else {
+        return Err(wrong_key());
+    };
+    let Ok(PublicKey::EC(point)) = info.parsed() else {
+        return Err(wrong_key());
+    };
+    if point.data().len() != P256_POINT_BYTES {
+        return Err(wrong_key());
+    }
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point.data())
+        .verify(csr, proof)
+        .map_err(|_| ProofError::Signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{KeyPair, PublicKeyData, SigningKey};
+
+    use super::*;
+
+    #[test]
+    fn only_the_registered_key_over_the_same_request_counts() {
+        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let public = key.subject_public_key_info();
+        let proof = key.sign(b"csr").unwrap();
+        assert_eq!(verify_identity_proof(&public, b"csr", &proof), Ok(()));
+        let refused = Err(ProofError::Signature);
+        assert_eq!(verify_identity_proof(&public, b"other", &proof), refused);
+        let forged = other.sign(b"csr").unwrap();
+        assert_eq!(verify_identity_proof(&public, b"csr", &forged), refused);
+        assert_eq!(verify_identity_proof(&public, b"csr", b""), refused);
+    }
+
+    #[test]
+    fn keys_of_another_kind_are_refused() {
+        let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        for key in [
+            ed25519.subject_public_key_info(),
+            p384.subject_public_key_info(),
+            vec![],
+            vec![0x30, 0x82],
+        ] {
+            let length = key.len();
+            assert_eq!(
+                verify_identity_proof(&key, b"csr", b"proof"),
+                Err(ProofError::Key { length })
+            );
+        }
+    }
+}
