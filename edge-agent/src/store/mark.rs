@@ -1,0 +1,128 @@
+//! The highest sequence number ever confirmed, in a small file beside sled's own.
+//!
+//! sled forgets the end of its log without a word when that end is damaged; then this file knows
+//! better, and the difference becomes a declared gap. Two slots are written in turn, so that a torn
+//! write leaves the other one. Written after the commit it describes, so it never runs ahead.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use edge_core::outbox::Stream;
+use millwright_proto::ids::Lineage;
+
+use super::StoreError;
+
+const FILE_NAME: &str = "mark";
+
+/// Distance of the two slots; a slot is shorter.
+const SLOT_BYTES: u64 = 64;
+
+/// crc32c, turn, lineage, and `next` of both streams.
+const LENGTH: usize = 4 + 8 + 16 + 8 + 8;
+
+/// The open file.
+pub(super) struct Mark {
+    path: PathBuf,
+    file: File,
+    turn: u64,
+}
+
+/// `next` per stream, as last confirmed.
+pub(super) type Confirmed = BTreeMap<Stream, u64>;
+
+/// Turn, lineage, and what was confirmed.
+type Slot = (u64, Lineage, Confirmed);
+
+impl Mark {
+    /// Opens or makes the file and reads what it holds of `lineage`.
+    pub(super) fn open(
+        directory: &Path,
+        lineage: Lineage,
+    ) -> Result<(Self, Confirmed), StoreError> {
+        let path = directory.join(FILE_NAME);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|source| failed("open", &path, source))?;
+        let (turn, confirmed) = match newest(&file) {
+            Some((turn, of, confirmed)) if of == lineage => (turn, confirmed),
+            Some((turn, ..)) => (turn, Confirmed::new()),
+            None => (0, Confirmed::new()),
+        };
+        Ok((Self { path, file, turn }, confirmed))
+    }
+
+    /// Whether a store in `directory` ever confirmed anything.
+    pub(super) fn exists(directory: &Path) -> bool {
+        File::open(directory.join(FILE_NAME)).is_ok_and(|file| newest(&file).is_some())
+    }
+
+    /// Makes `events` and `summaries` (the numbers of the next records) durable.
+    pub(super) fn write(
+        &mut self,
+        lineage: Lineage,
+        events: u64,
+        summaries: u64,
+    ) -> Result<(), StoreError> {
+        self.turn += 1;
+        let mut bytes = vec![0; 4];
+        bytes.extend_from_slice(&self.turn.to_be_bytes());
+        bytes.extend_from_slice(lineage.as_bytes());
+        bytes.extend_from_slice(&events.to_be_bytes());
+        bytes.extend_from_slice(&summaries.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[4..]);
+        bytes[..4].copy_from_slice(&crc.to_be_bytes());
+        self.file
+            .write_all_at(&bytes, (self.turn % 2) * SLOT_BYTES)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| failed("write", &self.path, source))
+    }
+}
+
+fn failed(operation: &'static str, path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::File {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The sound slot that was written last.
+fn newest(file: &File) -> Option<Slot> {
+    let slot = |index: u64| {
+        let mut bytes = [0; LENGTH];
+        file.read_exact_at(&mut bytes, index * SLOT_BYTES).ok()?;
+        decode(&bytes)
+    };
+    slot(0)
+        .into_iter()
+        .chain(slot(1))
+        .max_by_key(|(turn, ..)| *turn)
+}
+
+fn decode(bytes: &[u8; LENGTH]) -> Option<Slot> {
+    let (crc, rest) = bytes.split_first_chunk::<4>()?;
+    if crc32c::crc32c(rest) != u32::from_be_bytes(*crc) {
+        return None;
+    }
+    let (turn, rest) = rest.split_first_chunk::<8>()?;
+    let (lineage, rest) = rest.split_first_chunk::<16>()?;
+    let (events, summaries) = rest.split_first_chunk::<8>()?;
+    let confirmed = Confirmed::from([
+        (Stream::Events, u64::from_be_bytes(*events)),
+        (
+            Stream::Summaries,
+            u64::from_be_bytes(summaries.try_into().ok()?),
+        ),
+    ]);
+    Some((
+        u64::from_be_bytes(*turn),
+        Lineage::from_bytes(*lineage),
+        confirmed,
+    ))
+}

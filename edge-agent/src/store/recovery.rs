@@ -1,0 +1,281 @@
+//! Opening a store that may be damaged: open, repair, or set aside and start afresh, never silently.
+//!
+//! sled 0.34 leaves half-written `snap.*` files behind a `kill -9` that it then refuses to load; without
+//! them it replays its log and finds everything. So the ladder is: open; copy aside, drop `snap.*`,
+//! open again; move the directory aside and start afresh. Each attempt runs on a thread of its
+//! own under a timeout, because damaged input can make sled panic or loop.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use super::StoreError;
+use super::database::Database;
+
+/// An attempt to open and read a store may take this long: a store at its quota on an SD card takes
+/// a few seconds, and a node must not wait for minutes before it serves.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a store closed by this process may take to let go of its file, and how often to look.
+const UNLOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const UNLOCK_POLL: Duration = Duration::from_millis(20);
+
+/// Directories set aside that are kept for a person to look at; older ones go, for the disk's sake.
+const ASIDE_MAX: usize = 2;
+
+/// Something that happened while a store was opened and that must be reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryNote {
+    /// The store opened only after its snapshot was dropped. Nothing is lost.
+    Repaired {
+        /// Why it did not open.
+        cause: String,
+        /// A copy of the directory as it was; `None` when the disk had no room for one.
+        copy: Option<PathBuf>,
+    },
+    /// The store could not be read and a fresh one took its place.
+    Quarantined {
+        /// Why it did not open.
+        cause: String,
+        /// Where it lies now.
+        moved_to: PathBuf,
+    },
+    /// Records could not be read back; they are declared as gaps.
+    Lost {
+        /// How many sequence numbers.
+        numbers: u64,
+        /// The store.
+        directory: PathBuf,
+    },
+}
+
+impl fmt::Display for RecoveryNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repaired { cause, copy } => {
+                write!(f, "a store was repaired without loss ({cause})")?;
+                match copy {
+                    Some(copy) => write!(f, "; as it was it lies in {}", copy.display()),
+                    None => Ok(()),
+                }
+            }
+            Self::Quarantined { cause, moved_to } => write!(
+                f,
+                "a store could not be read ({cause}) and was set aside as {}; a fresh one was started",
+                moved_to.display()
+            ),
+            Self::Lost { numbers, directory } => write!(
+                f,
+                "{numbers} records in {} could not be read back and are declared lost",
+                directory.display()
+            ),
+        }
+    }
+}
+
+/// Reads a whole store; an error means that it cannot be used as it is.
+pub(super) type Inspect<T> = fn(&Database) -> Result<T, StoreError>;
+
+/// A store that could be opened.
+pub(super) struct Opened<T> {
+    pub(super) database: Database,
+    pub(super) contents: T,
+    pub(super) note: Option<RecoveryNote>,
+}
+
+/// Climbs the ladder for `directory`.
+pub(super) fn open<T: Send + 'static>(
+    directory: &Path,
+    free_bytes_min: u64,
+    inspect: Inspect<T>,
+) -> Result<Opened<T>, StoreError> {
+    let first = match attempt(directory, free_bytes_min, inspect) {
+        Ok((database, contents)) => {
+            return Ok(Opened {
+                database,
+                contents,
+                note: None,
+            });
+        }
+        // The directory itself is the problem: a fresh store would meet it too.
+        Err(error @ StoreError::File { .. }) => return Err(error),
+        Err(error) => error,
+    };
+    let cause = describe(&first);
+    let set_aside = aside(directory)?;
+    let copied = match copy_directory(directory, &set_aside) {
+        Ok(()) => true,
+        Err(_no_room) => {
+            // Half a copy helps nobody, and the room is needed.
+            drop(fs::remove_dir_all(&set_aside));
+            false
+        }
+    };
+    drop_snapshots(directory)?;
+    if let Ok((database, contents)) = attempt(directory, free_bytes_min, inspect) {
+        let copy = copied.then_some(set_aside);
+        let note = Some(RecoveryNote::Repaired { cause, copy });
+        return Ok(Opened {
+            database,
+            contents,
+            note,
+        });
+    }
+    if copied {
+        // The copy shows the store as it was before the repair was tried, so that one is kept.
+        fs::remove_dir_all(directory).map_err(file_error("remove", directory))?;
+    } else {
+        fs::rename(directory, &set_aside).map_err(file_error("move aside", directory))?;
+    }
+    let (database, contents) = attempt(directory, free_bytes_min, inspect)?;
+    let note = Some(RecoveryNote::Quarantined {
+        cause,
+        moved_to: set_aside,
+    });
+    Ok(Opened {
+        database,
+        contents,
+        note,
+    })
+}
+
+fn attempt<T: Send + 'static>(
+    directory: &Path,
+    free_bytes_min: u64,
+    inspect: Inspect<T>,
+) -> Result<(Database, T), StoreError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let path = directory.to_owned();
+    std::thread::Builder::new()
+        .name("store-open".to_owned())
+        .spawn(move || {
+            let opened = open_patiently(&path, free_bytes_min)
+                .and_then(|database| inspect(&database).map(|contents| (database, contents)));
+            // Nobody listens after the timeout; the store is closed again by dropping it.
+            drop(sender.send(opened));
+        })
+        .map_err(file_error("start a thread to open", directory))?;
+    let stuck = |how| StoreError::Stuck {
+        operation: "open",
+        directory: directory.to_owned(),
+        how,
+    };
+    match receiver.recv_timeout(OPEN_TIMEOUT) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(stuck("took too long")),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(stuck("panicked")),
+    }
+}
+
+/// sled closes its file in the background, so right after a store was closed its lock may still be held.
+/// Our own lock ([`DirectoryLock`]) has already told that nobody else uses the directory.
+fn open_patiently(directory: &Path, free_bytes_min: u64) -> Result<Database, StoreError> {
+    let deadline = Instant::now() + UNLOCK_TIMEOUT;
+    loop {
+        match Database::open(directory, free_bytes_min) {
+            Err(StoreError::Database {
+                source: sled::Error::Io(error),
+                ..
+            }) if error.to_string().contains("lock") && Instant::now() < deadline => {
+                std::thread::sleep(UNLOCK_POLL);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Held while a store is in use, across repairs that replace its directory: a second agent on the same
+/// data directory must not take a store in use for a damaged one.
+pub(super) struct DirectoryLock(#[expect(dead_code, reason = "holds the lock until dropped")] File);
+
+impl DirectoryLock {
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it.
+    pub(super) fn acquire(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.with_extension("lock");
+        let parent = directory.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(file_error("create", parent))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(file_error("open", &path))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse {
+                directory: directory.to_owned(),
+            }),
+            Err(errno) => Err(file_error("lock", &path)(errno.into())),
+        }
+    }
+}
+
+fn describe(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+/// A free name beside `directory`; makes room for it by removing the oldest ones.
+fn aside(directory: &Path) -> Result<PathBuf, StoreError> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let parent = directory.parent().unwrap_or(Path::new("."));
+    let prefix = format!("{name}.damaged-");
+    let mut taken: Vec<u64> = fs::read_dir(parent)
+        .map_err(file_error("list", parent))?
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.strip_prefix(&prefix)?.parse().ok()
+        })
+        .collect();
+    taken.sort_unstable();
+    let next = taken.last().map_or(1, |last| last + 1);
+    let spare = (taken.len() + 1).saturating_sub(ASIDE_MAX);
+    for number in taken.into_iter().take(spare) {
+        let old = parent.join(format!("{prefix}{number}"));
+        fs::remove_dir_all(&old).map_err(file_error("remove", &old))?;
+    }
+    Ok(parent.join(format!("{prefix}{next}")))
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(to).map_err(file_error("create", to))?;
+    for entry in fs::read_dir(from).map_err(file_error("list", from))? {
+        let entry = entry.map_err(file_error("list", from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            copy_directory(&source, &target)?;
+        } else {
+            fs::copy(&source, &target).map_err(file_error("copy", &source))?;
+        }
+    }
+    Ok(())
+}
+
+fn drop_snapshots(directory: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(directory).map_err(file_error("list", directory))? {
+        let path = entry.map_err(file_error("list", directory))?.path();
+        let is_snapshot = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"snap."));
+        if is_snapshot {
+            fs::remove_file(&path).map_err(file_error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
