@@ -3,12 +3,116 @@
 mod api;
 mod app;
 mod auth;
+mod backup;
 mod config;
 mod enroll;
 mod health;
+mod https;
 mod pki;
 mod registry;
+mod serve;
 mod signals;
 mod store;
 
-fn main() {}
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use config::{Config, LogFormat, ServeFlags};
+
+/// Millwright's central service
+#[derive(Parser)]
+#[command(name = "cloudcore", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service; with no configuration it makes everything it needs under --data-dir
+    Serve(Box<ServeFlags>),
+    /// Copy a data directory, also while it is served
+    Backup {
+        /// Directory to copy
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// New directory of the backup; it will hold private keys
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Make a data directory out of a backup
+    Restore {
+        /// The backup
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// New data directory
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("cloudcore: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    match command {
+        Command::Serve(flags) => {
+            let config = Config::read(&flags)?;
+            log(&config)?;
+            runtime.block_on(async {
+                let ending = ending()?;
+                Ok(serve::serve(config, ending).await?)
+            })
+        }
+        Command::Backup { data_dir, to } => {
+            runtime.block_on(backup::backup(&data_dir, &to))?;
+            eprintln!("cloudcore: {} is backed up to {}", data_dir.display(), to.display());
+            Ok(())
+        }
+        Command::Restore { from, data_dir } => {
+            runtime.block_on(backup::restore(&from, &data_dir))?;
+            eprintln!("cloudcore: {} is restored to {}", from.display(), data_dir.display());
+            Ok(())
+        }
+    }
+}
+
+/// Sends log lines to standard error.
+fn log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("--log `{}` is no filter, for example info", config.log))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Resolves when somebody asks the process to end.
+fn ending() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use millwright_proto::ids::NodeUid;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// Nodes that may be told of before a slow receiver must look at the whole store instead. A rollout
 /// wave of a few thousand nodes fits.
@@ -48,4 +48,10 @@ impl Signals {
         // No receiver means no live session; Hello checks the store again anyway.
         let _ = self.revoked.send(node);
     }
+}
+
+/// Resolves when the server drains, at once if it does so already.
+pub(crate) async fn draining(shutdown: &mut watch::Receiver<bool>) {
+    // The sender is gone only when the process is about to be.
+    let _ = shutdown.wait_for(|ending| *ending).await;
 }

@@ -21,6 +21,7 @@ use super::failure::{Failure, ProblemType};
 use super::kinds::Rules;
 use super::objects::Selection;
 use crate::app::App;
+use crate::signals::draining;
 use crate::store::{Actor, Change, Changes};
 
 /// Watches at the same time. Each dashboard has about five; each costs a query per change.
@@ -196,7 +197,7 @@ impl<K: Rules> Watching<K> {
                 changed = self.versions.wait_for(|version| *version > self.since) => {
                     changed.ok()?;
                 }
-                _ = self.shutdown.wait_for(|ending| *ending) => return None,
+                () = draining(&mut self.shutdown) => return None,
             }
             let newest = *self.versions.borrow();
             if self.read().await.ok()? == Read::All && self.queue.is_empty() {

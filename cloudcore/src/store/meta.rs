@@ -34,17 +34,6 @@ impl Store {
                 .map_err(|_| damaged(INCARNATION))?,
         })
     }
-
-    /// Marks a restored store as another life of the old one.
-    pub(crate) async fn set_incarnation(&self, incarnation: Incarnation) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")
-            .bind(INCARNATION)
-            .bind(&incarnation.as_bytes()[..])
-            .execute(&mut *write)
-            .await?;
-        write.commit().await
-    }
 }
 
 async fn stored_or(
