@@ -101,3 +101,6 @@ pub fn body_length(prefix: [u8; LENGTH_BYTES]) -> Result<usize, FrameError> {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;
