@@ -19,14 +19,15 @@ mod selector;
 mod telemetry;
 pub(crate) mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
 use axum::Router;
+use axum::routing::MethodRouter;
+use bytes::Bytes;
 
 use crate::app::App;
 use failure::{Failure, ProblemType};
@@ -36,11 +37,6 @@ const DOCUMENT_BYTES_MAX: usize = millwright_document::DOCUMENT_BYTES_MAX;
 
 /// The router of the whole API.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let document = document_text();
-    let document = move || async move {
-        let kind = [(header::CONTENT_TYPE, "application/json")];
-        (kind, document)
-    };
     let mut router = Router::new();
     let unlimited = DefaultBodyLimit::disable();
     for route in routes::all() {
@@ -51,7 +47,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         router = router.route(&route.path, handler);
     }
     router
-        .route(&format!("{}/openapi.json", routes::PREFIX), get(document))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
@@ -59,13 +54,17 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The OpenAPI document as text.
-fn document_text() -> bytes::Bytes {
-    let document = description::document(description::described(routes::all()));
-    let text = document
-        .to_json()
-        .expect("an OpenAPI document has text keys only, so it is always JSON");
-    text.into()
+/// `GET /api/v1/openapi.json`
+async fn document() -> impl IntoResponse {
+    // The same as long as the process runs.
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    let text = TEXT.get_or_init(|| {
+        let document = description::document(routes::all());
+        let text = document.to_json();
+        text.expect("an OpenAPI document has text keys only, so it is always JSON")
+            .into()
+    });
+    ([(header::CONTENT_TYPE, "application/json")], text.clone())
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Failure {

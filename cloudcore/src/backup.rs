@@ -39,7 +39,7 @@ pub(crate) enum BackupError {
     #[error("{0} is not empty: choose a directory that does not exist yet")]
     NotEmpty(PathBuf),
     /// A file or directory cannot be read or written.
-    #[error("cannot {operation} {path}: {source}")]
+    #[error("cannot {operation} {path}")]
     File {
         /// What was tried.
         operation: &'static str,

@@ -5,13 +5,15 @@
 //! a plain value; opening files and sockets is up to those who need them.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::spelling::nearest;
 
 /// Read from the working directory when `--config` is not given and it exists.
 const FILE_DEFAULT: &str = "cloudcore.toml";
@@ -152,9 +154,16 @@ impl Config {
         if let Some(file) = named.as_ref().filter(|file| !file.is_file()) {
             return Err(ConfigError::NoFile(file.clone()));
         }
-        let file = named.as_deref().unwrap_or(Path::new(FILE_DEFAULT));
-        Figment::from(Serialized::defaults(Self::default()))
-            .merge(Toml::file_exact(file))
+        let file = named.or_else(|| {
+            let default = PathBuf::from(FILE_DEFAULT);
+            default.is_file().then_some(default)
+        });
+        let layers = Figment::from(Serialized::defaults(Self::default()));
+        let layers = match file {
+            Some(file) => layers.merge(Toml::file_exact(file)),
+            None => layers,
+        };
+        layers
             .merge(env.ignore(&["config"]))
             .merge(Serialized::defaults(flags))
             .extract()
@@ -174,13 +183,7 @@ impl ConfigError {
         );
         match &fault.kind {
             figment::error::Kind::UnknownField(key, known) => {
-                let distance = |other: &str| strsim::damerau_levenshtein(key, other);
-                // Beyond half of the key a suggestion would mislead.
-                let nearest = known
-                    .iter()
-                    .min_by_key(|other| distance(other))
-                    .filter(|other| distance(other) <= key.len().div_ceil(2));
-                let hint = match nearest {
+                let hint = match nearest(key, known.iter().copied()) {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => format!("known are {}", known.join(", ")),
                 };

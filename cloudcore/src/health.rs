@@ -75,7 +75,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     match text(&app).await {
         Ok(text) => (kind, text).into_response(),
         Err(fault) => {
-            tracing::error!(error = %fault, "metrics cannot be read");
+            tracing::error!(error = &fault as &dyn std::error::Error, "metrics cannot be read");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -12,6 +12,7 @@ mod pki;
 mod registry;
 mod serve;
 mod signals;
+mod spelling;
 mod store;
 
 use std::io::IsTerminal as _;

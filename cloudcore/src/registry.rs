@@ -70,7 +70,7 @@ pub(crate) enum RegistryError {
         reason: String,
     },
     /// The disk refused.
-    #[error("cannot {operation} {path}: {source}")]
+    #[error("cannot {operation} {path}")]
     Disk {
         /// What was tried.
         operation: &'static str,

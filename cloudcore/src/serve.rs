@@ -2,6 +2,8 @@
 
 mod listeners;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug, Error)]
 pub(crate) enum StartError {
     /// The data directory cannot be used.
-    #[error("cannot use the data directory {path}: {source}: choose another with --data-dir")]
+    #[error("cannot use the data directory {path}: choose another with --data-dir")]
     DataDir {
         /// Which.
         path: PathBuf,
@@ -152,7 +154,10 @@ fn lock(data_dir: &Path) -> Result<std::fs::File, StartError> {
         path: data_dir.to_owned(),
         source,
     };
-    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    // It holds private keys and what sessions keep secret.
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(data_dir).map_err(failed)?;
     let file = std::fs::OpenOptions::new()
         .write(true)
         .create(true)

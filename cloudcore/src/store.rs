@@ -16,7 +16,9 @@ mod meta;
 mod migrations;
 mod nodes;
 mod resources;
+pub(crate) mod snapshot;
 mod tokens;
+mod windows;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -31,9 +33,11 @@ use tokio::sync::watch;
 
 pub(crate) use audit::{Actor, AuditEntry, NewEvent, Outcome};
 pub(crate) use error::StoreError;
+pub(crate) use meta::StoreIdentity;
 pub(crate) use resources::{Change, Changes, Page};
 pub(crate) use tokens::StoredJoinToken;
 pub(crate) use nodes::{NewNodeIdentity, NodeCounts};
+pub(crate) use windows::{StoredWindow, WindowQuery};
 pub(crate) use write::Write;
 
 /// Name of the database inside the data directory.

@@ -88,7 +88,7 @@ pub(super) async fn get(
     };
     let sought = blob.file.seek(std::io::SeekFrom::Start(first)).await;
     sought.map_err(|fault| {
-        tracing::error!(error = %fault, %digest, "a blob cannot be read");
+        tracing::error!(error = &fault as &dyn std::error::Error, %digest, "a blob cannot be read");
         Failure::new(ProblemType::Internal, "the blob cannot be read")
     })?;
     let body = Body::from_stream(chunks(blob.file, last - first));

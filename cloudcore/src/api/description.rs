@@ -11,7 +11,7 @@ use utoipa::openapi::{
 };
 use utoipa::ToSchema;
 
-use super::routes::Route;
+use super::routes::{PREFIX, Route};
 
 /// Name of the security scheme.
 const TOKEN: &str = "token";
@@ -136,12 +136,11 @@ impl Description {
         matches!(self.body, Some((Media::Bytes, _)))
     }
 
-    fn operation(self, path: &str) -> Operation {
-        let (noun, summary) = (path.replace(['/', '{', '}'], "_"), self.summary);
+    fn operation(self, id: String, path: &str) -> Operation {
         let mut operation = OperationBuilder::new()
             .tag(self.tag)
-            .operation_id(Some(format!("{}{noun}", slug(&summary))))
-            .summary(Some(summary));
+            .operation_id(Some(id))
+            .summary(Some(self.summary));
         if path.contains("{name}") {
             let name = parameter("name", "name of the object", ParameterIn::Path);
             operation = operation.parameter(name);
@@ -173,10 +172,20 @@ impl Description {
     }
 }
 
-/// First word of a summary, as the begin of an operation id.
-fn slug(summary: &str) -> String {
-    let word = summary.split(' ').next().unwrap_or_default();
-    word.to_lowercase()
+/// For example `get_nodes_name_windows`.
+fn operation_id(method: &HttpMethod, path: &str) -> String {
+    let method = match method {
+        HttpMethod::Get => "get",
+        HttpMethod::Head => "head",
+        HttpMethod::Post => "post",
+        HttpMethod::Put => "put",
+        HttpMethod::Delete => "delete",
+        HttpMethod::Patch => "patch",
+        HttpMethod::Options => "options",
+        HttpMethod::Trace => "trace",
+    };
+    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    format!("{method}{}", path.replace(['/', '.'], "_").replace(['{', '}'], ""))
 }
 
 fn parameter(name: &str, meaning: &str, place: ParameterIn) -> Parameter {
@@ -198,15 +207,18 @@ fn bytes_schema() -> RefOr<Schema> {
 }
 
 /// The OpenAPI document of these routes.
-pub(super) fn document(routes: impl IntoIterator<Item = (HttpMethod, String, Description)>) -> OpenApi {
+pub(super) fn document(routes: Vec<Route>) -> OpenApi {
     let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     let mut components = ComponentsBuilder::new()
         .security_scheme(TOKEN, scheme)
         .schema_from::<Problem>();
     let mut paths = Paths::new();
-    for (method, path, mut description) in routes {
+    for route in routes {
+        let (path, mut description) = (route.path, route.description);
         components = components.schemas_from_iter(std::mem::take(&mut description.schemas));
-        paths.add_path_operation(path.clone(), vec![method], description.operation(&path));
+        let id = operation_id(&route.method, &path);
+        let operation = description.operation(id, &path);
+        paths.add_path_operation(path, vec![route.method], operation);
     }
     let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0"));
     let info = InfoBuilder::new()
@@ -219,10 +231,4 @@ pub(super) fn document(routes: impl IntoIterator<Item = (HttpMethod, String, Des
         .paths(paths)
         .components(Some(components.build()))
         .build()
-}
-
-/// Splits routes into what the document needs, leaving their handlers alone.
-pub(super) fn described(routes: Vec<Route>) -> Vec<(HttpMethod, String, Description)> {
-    let parts = routes.into_iter();
-    parts.map(|route| (route.method, route.path, route.description)).collect()
 }

@@ -240,7 +240,7 @@ impl IntoResponse for Failure {
 
 impl From<StoreError> for Failure {
     fn from(fault: StoreError) -> Self {
-        tracing::error!(error = %fault, "the store failed");
+        tracing::error!(error = &fault as &dyn std::error::Error, "the store failed");
         Self::new(ProblemType::Internal, "the store failed; see cloudcore's log")
     }
 }
@@ -248,11 +248,15 @@ impl From<StoreError> for Failure {
 impl From<PkiError> for Failure {
     fn from(fault: PkiError) -> Self {
         match fault {
-            PkiError::Request(_) | PkiError::RequestKey => {
+            PkiError::Request(why) => {
+                let detail = format!("the certificate request is not usable: {why}");
+                Self::new(ProblemType::ProofFailed, detail).at("csr")
+            }
+            PkiError::RequestKey => {
                 Self::new(ProblemType::ProofFailed, fault.to_string()).at("csr")
             }
             fault => {
-                tracing::error!(error = %fault, "the certificate authority failed");
+                tracing::error!(error = &fault as &dyn std::error::Error, "the certificate authority failed");
                 Self::new(
                     ProblemType::Internal,
                     "the certificate authority failed; see cloudcore's log",
@@ -269,7 +273,7 @@ impl From<RegistryError> for Failure {
             RegistryError::Mismatch { .. } | RegistryError::Cut { .. } => ProblemType::InvalidBody,
             RegistryError::TooLarge(_) => ProblemType::TooLarge,
             RegistryError::Disk { .. } => {
-                tracing::error!(error = %fault, "the registry failed");
+                tracing::error!(error = &fault as &dyn std::error::Error, "the registry failed");
                 return Self::new(
                     ProblemType::Internal,
                     "the registry failed; see cloudcore's log",

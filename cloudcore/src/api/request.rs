@@ -15,6 +15,7 @@ use super::failure::{Failure, ProblemType};
 use super::names::shortened;
 use crate::app::App;
 use crate::auth;
+use crate::spelling::nearest;
 use crate::store::{Actor, AuditEntry, Outcome};
 
 /// Where documents come from, in messages.
@@ -63,7 +64,7 @@ pub(crate) async fn refused(app: &App, who: &str, action: &str, object: &str, wh
         detail: why.detail(),
     };
     if let Err(fault) = app.store.record_refusal(&entry, now).await {
-        tracing::error!(error = %fault, "a refusal could not be audited");
+        tracing::error!(error = &fault as &dyn std::error::Error, "a refusal could not be audited");
     }
 }
 
@@ -77,22 +78,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         match query {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(fault) => {
-                let text = fault.body_text();
-                let text = text.rsplit_once(": ").map_or(text.as_str(), |(_, end)| end);
-                let kind = match text.starts_with("unknown field") {
-                    true => ProblemType::UnknownField,
-                    false => ProblemType::InvalidField,
-                };
-                let failure = Failure::new(kind, format!("query: {text}"));
-                let field = text.split('`').nth(1).map(str::to_owned);
-                Err(match field {
-                    Some(field) => failure.at(field),
-                    None => failure,
-                })
-            }
+            Err(fault) => Err(query_failure(&fault.body_text())),
         }
     }
+}
+
+/// What axum says of a query, in the words of this API.
+fn query_failure(text: &str) -> Failure {
+    let text = text.rsplit_once(": ").map_or(text, |(_, end)| end);
+    let mut words = text.split('`').skip(1).step_by(2);
+    let field = words.next();
+    if text.starts_with("unknown field") {
+        let field = field.unwrap_or_default();
+        let failure = Failure::new(ProblemType::UnknownField, format!("query: {text}")).at(field);
+        return match nearest(field, words) {
+            Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
+            None => failure,
+        };
+    }
+    Failure::new(ProblemType::InvalidField, format!("query: {text}"))
 }
 
 /// The object named in the address.

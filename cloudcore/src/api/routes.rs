@@ -57,7 +57,7 @@ impl Route {
     }
 }
 
-/// All of them, except the document itself.
+/// All of them.
 pub(super) fn all() -> Vec<Route> {
     let mut routes = Vec::new();
     of_kind::<Site>(&mut routes);
@@ -70,6 +70,11 @@ pub(super) fn all() -> Vec<Route> {
     of_nodes(&mut routes);
     of_blobs(&mut routes);
     of_telemetry(&mut routes);
+    let document = Description::new("document", "This document")
+        .without_token()
+        .answers_bytes(200, Media::Json);
+    let path = "/openapi.json";
+    routes.push(Route::new(HttpMethod::Get, path, super::document, document));
     routes
 }
 
@@ -80,6 +85,8 @@ fn of_kind<K: Rules>(routes: &mut Vec<Route>) {
     let (kind, plural) = (K::KIND, K::PLURAL);
     let (collection, one) = (format!("/{plural}"), format!("/{plural}/{{name}}"));
     let about = |what: &str| Description::new(plural, what);
+    // As other schemas refer to it.
+    let schema = format!("Resource_{kind}");
     let list = about(&format!("List or watch objects of kind {kind}"))
         .query("labelSelector", "as in Kubernetes: a=b,c!=d,e in (f,g),!h")
         .query("fieldSelector", &format!("on {}", K::FIELDS.join(", ")))
@@ -90,28 +97,28 @@ fn of_kind<K: Rules>(routes: &mut Vec<Route>) {
         .answers::<List<K>>(200, &format!("{kind}List"), Media::Json)
         .answers::<WatchEvent<K>>(200, &format!("{kind}WatchEvent"), Media::EventStream);
     routes.push(Route::new(HttpMethod::Get, &collection, objects::list::<K>, list));
-    let read = about(&format!("Read one {kind}")).answers::<Resource<K>>(200, kind, Media::Json);
+    let read = about(&format!("Read one {kind}")).answers::<Resource<K>>(200, &schema, Media::Json);
     routes.push(Route::new(HttpMethod::Get, &one, objects::read::<K>, read));
     for verb in K::VERBS {
         let route = match verb {
             Verb::Create => {
                 let create = about(&format!("Create a {kind}"))
                     .query(DRY_RUN.0, DRY_RUN.1)
-                    .takes::<Resource<K>>(kind)
-                    .answers::<Resource<K>>(201, kind, Media::Json);
+                    .takes::<Resource<K>>(&schema)
+                    .answers::<Resource<K>>(201, &schema, Media::Json);
                 Route::new(HttpMethod::Post, &collection, objects::create::<K>, create)
             }
             Verb::Update => {
                 let update = about(&format!("Update a {kind}"))
                     .query(DRY_RUN.0, DRY_RUN.1)
-                    .takes::<Resource<K>>(kind)
-                    .answers::<Resource<K>>(200, kind, Media::Json);
+                    .takes::<Resource<K>>(&schema)
+                    .answers::<Resource<K>>(200, &schema, Media::Json);
                 Route::new(HttpMethod::Put, &one, objects::update::<K>, update)
             }
             Verb::Delete => {
                 let delete = about(&format!("Delete a {kind}"))
                     .query(DRY_RUN.0, DRY_RUN.1)
-                    .answers::<Resource<K>>(200, kind, Media::Json);
+                    .answers::<Resource<K>>(200, &schema, Media::Json);
                 Route::new(HttpMethod::Delete, &one, objects::delete::<K>, delete)
             }
         };
@@ -124,7 +131,7 @@ fn of_nodes(routes: &mut Vec<Route>) {
     let on_node = |what: &str| {
         Description::new(Node::PLURAL, what)
             .query(DRY_RUN.0, DRY_RUN.1)
-            .answers::<Resource<Node>>(200, Node::KIND, Media::Json)
+            .answers::<Resource<Node>>(200, "Resource_Node", Media::Json)
     };
     let revoke = on_node("Refuse the certificate and keys of a node from now on");
     routes.push(Route::new(post.clone(), "/nodes/{name}/revoke", nodes::revoke, revoke));
@@ -133,7 +140,7 @@ fn of_nodes(routes: &mut Vec<Route>) {
     routes.push(Route::new(post.clone(), path, nodes::decommission, end));
     let token = Description::new(JoinToken::PLURAL, "End a join token early")
         .query(DRY_RUN.0, DRY_RUN.1)
-        .answers::<Resource<JoinToken>>(200, JoinToken::KIND, Media::Json);
+        .answers::<Resource<JoinToken>>(200, "Resource_JoinToken", Media::Json);
     let path = "/jointokens/{name}/revoke";
     routes.push(Route::new(post.clone(), path, nodes::revoke_token, token));
     let enroll = Description::new("enrollment", "Let a device in (protobuf EnrollRequest and EnrollResponse)")

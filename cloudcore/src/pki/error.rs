@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum PkiError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Read {
         /// Which.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub(crate) enum PkiError {
         source: std::io::Error,
     },
     /// A file cannot be written.
-    #[error("cannot write {path}: {source}: is the data directory writable?")]
+    #[error("cannot write {path}: is the data directory writable?")]
     Write {
         /// Which.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) enum PkiError {
         path: PathBuf,
     },
     /// A key or certificate cannot be made.
-    #[error("cannot make the {what}: {source}")]
+    #[error("cannot make the {what}")]
     Make {
         /// Which.
         what: &'static str,
@@ -49,8 +49,8 @@ pub(crate) enum PkiError {
         source: rcgen::Error,
     },
     /// The CSR of a device is not usable.
-    #[error("the certificate request is not usable: {0}")]
-    Request(rcgen::Error),
+    #[error("the certificate request is not usable")]
+    Request(#[source] rcgen::Error),
     /// The CSR of a device has a key of another kind.
     #[error("the certificate request must have an ECDSA P-256 key")]
     RequestKey,

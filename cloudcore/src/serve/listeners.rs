@@ -14,7 +14,7 @@ const UDP_RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A port that cannot be had.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} ({what}): {source}: is it in use? Choose another with {flag}")]
+#[error("cannot listen on {address} ({what}): choose another address with {flag}")]
 pub(crate) struct BindError {
     /// The address as configured.
     address: SocketAddr,

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum StoreError {
     /// The file cannot be opened.
-    #[error("cannot open the store {path}: is the data directory writable and the disk not full?")]
+    #[error("cannot open the store {path}: is the data directory there and writable, and the disk not full?")]
     Open {
         /// The database file.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) enum StoreError {
         source: sqlx::migrate::MigrateError,
     },
     /// A statement failed.
-    #[error("a statement of the store failed: {0}")]
+    #[error("a statement of the store failed")]
     Statement(#[from] sqlx::Error),
     /// A row holds what no cloudcore wrote.
     #[error("the store holds a damaged {what} for `{object}`: restore a backup")]

@@ -44,32 +44,16 @@ impl Store {
         uid.map(|uid| uid_of(&uid, name)).transpose()
     }
 
-    /// When anything was last heard of each node, by name.
-    pub(crate) async fn last_seen(
-        &self,
-        tenant: &str,
-    ) -> Result<std::collections::BTreeMap<String, Timestamp>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT n.name, s.last_seen_ms FROM session s JOIN node_identity n ON n.uid = s.uid
-             WHERE n.tenant = ? AND n.phase <> 'Decommissioned'",
-        )
-        .bind(tenant)
-        .fetch_all(&mut *self.read().await?)
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                let seen = timestamp(row.try_get("last_seen_ms")?, "session time")?;
-                Ok((row.try_get("name")?, seen))
-            })
-            .collect()
-    }
-
     /// Nodes by phase, and how many have a live session.
     pub(crate) async fn node_counts(&self) -> Result<NodeCounts, StoreError> {
         let mut connection = self.read().await?;
-        let rows = sqlx::query("SELECT phase, count(*) AS nodes FROM node_identity GROUP BY phase")
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT p.phase, count(n.uid) AS nodes FROM
+             (SELECT 'Enrolled' AS phase UNION SELECT 'Revoked' UNION SELECT 'Decommissioned') p
+             LEFT JOIN node_identity n ON n.phase = p.phase GROUP BY p.phase",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
         let by_phase = rows
             .into_iter()
             .map(|row| Ok((row.try_get("phase")?, row.try_get("nodes")?)))

@@ -95,6 +95,10 @@ fn check_strategy(spec: &ModelDeploymentSpec) -> Result<(), Failure> {
             return Err(Failure::invalid(field("percent"), detail));
         }
     }
+    if spec.strategy.max_unavailable == Some(0) {
+        let detail = "at least 1: with 0 no node could ever change; leave it out to change a whole wave at once";
+        return Err(Failure::invalid("spec.strategy.maxUnavailable", detail));
+    }
     let prove_for = spec.strategy.prove_for_seconds;
     if prove_for.is_some_and(|seconds| seconds > PROVE_FOR_SECONDS_MAX) {
         let detail = format!("at most {PROVE_FOR_SECONDS_MAX} (a day)");
