@@ -5,12 +5,10 @@ use std::fmt;
 use serde_path_to_error::{Path, Segment};
 use thiserror::Error;
 
-/// Longest key or message taken over from the document; hostile text is cut.
-const QUOTED_CHARS_MAX: usize = 200;
+use crate::hint::Hint;
 
-/// Most known keys listed when none is near the unknown one; more than that reads worse than the
-/// reference manual.
-const KNOWN_LISTED_MAX: usize = 16;
+/// Longest key or message taken over from the document; hostile text is cut.
+pub(crate) const QUOTED_CHARS_MAX: usize = 200;
 
 /// Why a document was refused.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -73,15 +71,6 @@ pub struct Place {
     pub line: Option<u64>,
     /// Keys from the top, joined by dots (`spec.inputs[0]`); empty at the top.
     pub path: String,
-}
-
-/// What somebody may have meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hint {
-    /// One known word is near.
-    Nearest(String),
-    /// None is near; these are known.
-    Known(Vec<String>),
 }
 
 impl DocumentError {
@@ -191,43 +180,6 @@ impl fmt::Display for Place {
     }
 }
 
-impl Hint {
-    fn new(word: &str, known: Vec<String>) -> Self {
-        // An edit or two of every three letters is still a slip of the fingers; beyond that a
-        // suggestion would mislead. Case and word separators do not count as edits, because
-        // `memory_mib` for `memoryMib` is the most common mistake of all.
-        let near = plain(word);
-        let allowed = (near.chars().count() / 3).max(2);
-        known
-            .iter()
-            .map(|other| (strsim::damerau_levenshtein(&near, &plain(other)), other))
-            .min()
-            .filter(|(edits, _)| *edits <= allowed)
-            .map(|(_, other)| other.clone())
-            .map_or(Self::Known(known), Self::Nearest)
-    }
-}
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nearest(word) => write!(f, "did you mean `{word}`?"),
-            Self::Known(known) if known.is_empty() => f.write_str("nothing may stand here"),
-            Self::Known(known) => {
-                f.write_str("known are ")?;
-                for (index, word) in known.iter().take(KNOWN_LISTED_MAX).enumerate() {
-                    let comma = if index == 0 { "" } else { ", " };
-                    write!(f, "{comma}`{word}`")?;
-                }
-                if known.len() > KNOWN_LISTED_MAX {
-                    f.write_str(", ...")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
 /// What is wrong, before it is known where.
 enum Fault {
     UnknownKey(String, Vec<String>),
@@ -322,14 +274,6 @@ fn without_place(message: &str) -> &str {
     message
         .rsplit_once(" at line ")
         .map_or(message, |(message, _)| message)
-}
-
-fn plain(word: &str) -> String {
-    word.chars()
-        .take(QUOTED_CHARS_MAX)
-        .filter(|c| !matches!(c, '_' | '-'))
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 fn cut(text: &str) -> String {

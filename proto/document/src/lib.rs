@@ -11,10 +11,12 @@
 //! asserted in `tests.rs`.
 
 mod error;
+mod hint;
 
 use serde::de::DeserializeOwned;
 
-pub use error::{DocumentError, Hint, Place};
+pub use error::{DocumentError, Place};
+pub use hint::Hint;
 
 /// Largest document in bytes. The largest ones people write are lists of deployments, about 500
 /// bytes each; 1 MiB holds 2,000 of them. YAML aliases are bounded apart by the parser's budget.

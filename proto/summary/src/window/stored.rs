@@ -1,11 +1,13 @@
 //! The stored form of a window; `proto/window.proto` documents it.
 
+mod enums;
+
 use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
 
-use super::{ClockQuality, ErrorClass, LinkStats, ModelLabel, ModelStats, Window, WindowTime};
+use super::{ErrorClass, LinkStats, ModelLabel, ModelStats, Window, WindowTime};
 use crate::sketch::SketchError;
 use crate::sum::Sum;
 use crate::{COUNT_MAX, Gauge, Sketch, gauge, wire};
@@ -257,55 +259,5 @@ fn name(text: &str, what: &'static str) -> Result<String, DecodeError> {
         Err(DecodeError::Name { what })
     } else {
         Ok(text.to_owned())
-    }
-}
-
-impl From<ClockQuality> for wire::ClockQuality {
-    fn from(clock: ClockQuality) -> Self {
-        match clock {
-            ClockQuality::Synchronized => Self::Synchronized,
-            ClockQuality::Unsynchronized => Self::Unsynchronized,
-            ClockQuality::Floor => Self::Floor,
-        }
-    }
-}
-
-impl From<wire::ClockQuality> for ClockQuality {
-    fn from(wire: wire::ClockQuality) -> Self {
-        match wire {
-            wire::ClockQuality::Synchronized => Self::Synchronized,
-            wire::ClockQuality::Unsynchronized | wire::ClockQuality::Unspecified => {
-                Self::Unsynchronized
-            }
-            wire::ClockQuality::Floor => Self::Floor,
-        }
-    }
-}
-
-impl From<ErrorClass> for wire::ErrorClass {
-    fn from(class: ErrorClass) -> Self {
-        match class {
-            ErrorClass::Shape => Self::Shape,
-            ErrorClass::Datatype => Self::Datatype,
-            ErrorClass::Size => Self::Size,
-            ErrorClass::Unavailable => Self::Unavailable,
-            ErrorClass::Worker => Self::Worker,
-            ErrorClass::Timeout => Self::Timeout,
-            ErrorClass::Unknown => Self::Unspecified,
-        }
-    }
-}
-
-impl From<wire::ErrorClass> for ErrorClass {
-    fn from(wire: wire::ErrorClass) -> Self {
-        match wire {
-            wire::ErrorClass::Shape => Self::Shape,
-            wire::ErrorClass::Datatype => Self::Datatype,
-            wire::ErrorClass::Size => Self::Size,
-            wire::ErrorClass::Unavailable => Self::Unavailable,
-            wire::ErrorClass::Worker => Self::Worker,
-            wire::ErrorClass::Timeout => Self::Timeout,
-            wire::ErrorClass::Unspecified => Self::Unknown,
-        }
     }
 }
