@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the embedded MQTT broker where mosquitto is not installed (set-up installs it when it may).
+# Installs mosquitto where that is allowed, and builds the embedded MQTT broker where it is not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+tests/setup/setup.sh mosquitto
 for candidate in "$(command -v mosquitto || true)" /usr/sbin/mosquitto /usr/local/sbin/mosquitto; do
   [ -n "$candidate" ] && [ -x "$candidate" ] && exit 0
 done
