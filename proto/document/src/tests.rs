@@ -154,9 +154,10 @@ fn a_key_may_stand_only_once() {
 
 #[test]
 fn a_country_code_is_not_a_boolean() {
-    let text = "apiVersion: v1\nspec: {model: m, labels: {country: no}}\n";
-    let package: Package = yaml(text, "a.yaml").unwrap();
-    assert_eq!(package.spec.labels["country"], "no");
+    let labels: BTreeMap<String, serde_json::Value> = yaml("country: no\n", "a.yaml").unwrap();
+    assert_eq!(labels["country"], "no");
+    let flags = yaml::<BTreeMap<String, bool>>("tls: yes\n", "a.yaml").unwrap_err();
+    assert_eq!(flags.key().as_deref(), Some("tls"));
 }
 
 #[test]

@@ -124,4 +124,14 @@ mod tests {
             (Some(-4.0), Some(3.0), Some(10.0))
         );
     }
+
+    #[test]
+    fn both_zeros_are_the_same_number() {
+        for values in [[0.0, -0.0], [-0.0, 0.0]] {
+            let mut gauge = Gauge::default();
+            values.iter().for_each(|value| gauge.observe(*value));
+            let extremes = [gauge.min(), gauge.max()].map(|value| value.map(f64::to_bits));
+            assert_eq!(extremes, [Some(0); 2]);
+        }
+    }
 }

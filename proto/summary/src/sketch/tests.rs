@@ -192,6 +192,15 @@ fn hostile_counts_merge_without_overflow_in_any_order() {
     assert!(one.quantile(0.99).is_some());
 }
 
+#[test]
+fn both_zeros_are_the_same_number() {
+    let (one, other) = (of(&[0.0, -0.0]), of(&[-0.0, 0.0]));
+    for sketch in [one, other] {
+        let extremes = [sketch.min(), sketch.max()].map(|value| value.map(f64::to_bits));
+        assert_eq!(extremes, [Some(0); 2]);
+    }
+}
+
 proptest! {
     #[test]
     fn quantiles_are_within_one_percent(
