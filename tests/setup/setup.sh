@@ -154,7 +154,7 @@ models() {
 }
 
 mosquitto() {
-  if PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mosquitto >/dev/null; then return; fi
+  if PATH=$PATH:/usr/sbin:/usr/local/sbin type -P mosquitto >/dev/null; then return; fi
   if install_debian mosquitto; then
     # Nobody asked for a broker that comes up with the machine.
     if command -v systemctl >/dev/null; then systemctl disable --quiet mosquitto 2>/dev/null || true; fi
