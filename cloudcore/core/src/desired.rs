@@ -1,0 +1,143 @@
+//! The desired state of one node and its generations.
+//!
+//! A generation is a complete, immutable document. The next number is one above both what the cloud
+//! stored and what the node reported, so that no number ever comes back with other content; it is
+//! taken only when the content changes. A node that is *ahead of the cloud* (after a restore of an old
+//! backup) is left alone until an operator decides: a restore must never be a silent mass rollback.
+//! Knows nothing of how a document becomes bytes.
+
+use std::collections::BTreeMap;
+
+use millwright_proto::Digest;
+use millwright_proto::ids::{Generation, ModelName, NodeName, Version};
+
+use crate::fleet::Node;
+
+/// Annotation of a Node by which an operator makes it follow the cloud again. Its value is the
+/// generation the node reports, so that it cannot overrule a later report by accident.
+pub const REASSERT_ANNOTATION: &str = "millwright/reassert";
+
+/// How far a node may be ahead and still be overruled. A generation a second for 11 days is far more
+/// than any backup is old; a node that claims more would use the numbers up.
+pub const GENERATION_JUMP_MAX: u64 = 1_000_000;
+
+/// What one node shall run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// One per model.
+    pub slots: BTreeMap<ModelName, Slot>,
+    /// Length of a summary window in milliseconds; 0 leaves it to the node.
+    pub summary_window_ms: u32,
+}
+
+/// One model a node shall run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Which version.
+    pub version: Version,
+    /// Stands for its files and signature.
+    pub package: Digest,
+    /// How long the replaced worker stays warm, in milliseconds.
+    pub prove_for_ms: u32,
+}
+
+/// A desired state as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Its number.
+    pub generation: Generation,
+    /// Of the document's bytes.
+    pub digest: Digest,
+    /// What it says.
+    pub content: Content,
+}
+
+/// How a node's generation relates to the cloud's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The node works on what the cloud stored, on something older, or on nothing. It is planned for.
+    Level {
+        /// The number new content gets.
+        next: Generation,
+    },
+    /// The node is ahead, and an operator decided that the cloud is right: the next plan writes a
+    /// generation above the node's even if the content is the stored one, and the node is level again.
+    Reasserted {
+        /// The number the cloud's content gets.
+        next: Generation,
+    },
+    /// The node has what this cloud never stored. Nothing is planned until an operator decides.
+    Ahead {
+        /// What the cloud stored.
+        stored: Generation,
+        /// What the node reported.
+        reported: Generation,
+    },
+    /// As [`Standing::Ahead`], but so far that following it would use the numbers up. It ends when the
+    /// node is enrolled again.
+    OutOfReach {
+        /// What the node reported.
+        reported: Generation,
+    },
+}
+
+impl Standing {
+    /// How `node` stands.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let stored = node.desired.as_ref();
+        let number = stored.map_or(Generation::NONE, |desired| desired.generation);
+        let Some((reported, digest)) = node.report.applied else {
+            return Self::Level { next: number.next() };
+        };
+        let same_content = stored.is_some_and(|desired| desired.digest == digest);
+        if reported < number || (reported == number && same_content) {
+            return Self::Level { next: number.next() };
+        }
+        if reported.get() - number.get() > GENERATION_JUMP_MAX {
+            return Self::OutOfReach { reported };
+        }
+        if node.reassert == Some(reported) {
+            return Self::Reasserted {
+                next: reported.next(),
+            };
+        }
+        Self::Ahead {
+            stored: number,
+            reported,
+        }
+    }
+
+    /// The number new content gets; `None` while nothing is planned for the node.
+    #[must_use]
+    pub fn next(self) -> Option<Generation> {
+        match self {
+            Self::Level { next } | Self::Reasserted { next } => Some(next),
+            Self::Ahead { .. } | Self::OutOfReach { .. } => None,
+        }
+    }
+
+    /// Why nothing is planned for `node`, as reason and message; `None` when it is.
+    #[must_use]
+    pub fn hold(self, node: &NodeName) -> Option<(&'static str, String)> {
+        match self {
+            Self::Level { .. } | Self::Reasserted { .. } => None,
+            Self::Ahead { stored, reported } => Some((
+                "GenerationNotStored",
+                format!(
+                    "the node works on generation {reported}, which this cloud (at {stored}) never stored, \
+                     probably because an older backup was restored; the node keeps what it has. Make the \
+                     deployments say what it shall run, then set the annotation \
+                     {REASSERT_ANNOTATION}: \"{reported}\" on Node/{node}"
+                ),
+            )),
+            Self::OutOfReach { reported } => Some((
+                "GenerationOutOfReach",
+                format!(
+                    "the node claims generation {reported}, more than {GENERATION_JUMP_MAX} ahead of this \
+                     cloud; the node keeps what it has. Decommission Node/{node} and enroll it again"
+                ),
+            )),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which version each node gets now: the target, or what it had, within the disruption budget.
+//!
+//! Every node has a version it *should* get by waves and history alone. Whether it gets it now is a
+//! question of budget, whichever way it moves: a node that already changes costs nothing more, any
+//! other takes a place, and without a place it keeps what it has. So the budget holds across
+//! superseded rollouts and fallbacks too; `simulation.rs` asserts it.
+
+use std::collections::BTreeMap;
+
+use millwright_proto::ids::{ModelName, ModelVersion, NodeName, Version};
+
+use super::gate::{self, Verdict};
+use super::{Case, Phase, Rollout};
+use crate::desired::Standing;
+use crate::fleet::Node;
+
+/// The version of every node that shall run the model.
+pub(super) fn admit(
+    case: Case<'_>,
+    number: u64,
+    rollout: &Rollout,
+) -> BTreeMap<NodeName, Version> {
+    let model = &rollout.target.model;
+    let mut assigned = BTreeMap::new();
+    let mut changing = 0_usize;
+    let mut candidates = Vec::new();
+    for (name, node) in case.nodes {
+        let stored = stored_version(node, model);
+        if let Some(stored) = stored {
+            assigned.insert((*name).clone(), stored.clone());
+        }
+        let is_changing = is_changing(case, rollout, name, node);
+        changing += usize::from(is_changing);
+        let Some(due) = due(case, number, rollout, name, node) else {
+            continue;
+        };
+        if stored == Some(due) || Standing::of(node).next().is_none() {
+            continue;
+        }
+        if is_changing {
+            assigned.insert((*name).clone(), due.clone());
+        } else {
+            // Connected nodes come first: they can use their place.
+            candidates.push((!node.is_connected(), *name, due));
+        }
+    }
+    candidates.sort_unstable();
+    let left = case.deployment.strategy.budget.left(changing);
+    for (_, name, due) in candidates.into_iter().take(left) {
+        assigned.insert(name.clone(), due.clone());
+    }
+    assigned
+}
+
+/// The version a node should get by waves and history.
+fn due<'a>(
+    case: Case<'a>,
+    number: u64,
+    rollout: &'a Rollout,
+    name: &NodeName,
+    node: &Node,
+) -> Option<&'a Version> {
+    let begun = rollout
+        .has_begun(name)
+        .unwrap_or(rollout.is_in_last_wave());
+    let was_told = gate::is_told(node, &rollout.target);
+    match rollout.phase {
+        Phase::Progressing | Phase::Succeeded if begun => Some(&rollout.target.version),
+        Phase::Progressing | Phase::Succeeded | Phase::Failed | Phase::Superseded => {
+            (!was_told).then(|| fallback(case, number, rollout, name, node))?
+        }
+    }
+}
+
+/// The version that the rollouts before `number` leave a node with.
+///
+/// The newest one that is proven, by a whole rollout or on this very node. When nothing is proven yet
+/// (a first rollout waits for a silent node and is superseded), the newest one the node was ever told;
+/// `None` leaves it with what it has: taking a model away because nobody proved it would stop the line.
+fn fallback<'a>(
+    case: Case<'a>,
+    number: u64,
+    current: &Rollout,
+    name: &NodeName,
+    node: &Node,
+) -> Option<&'a Version> {
+    let older = || {
+        let of_model = |rollout: &&Rollout| rollout.target.model == current.target.model;
+        let older = case.history.range(..number).rev();
+        older.map(|(_, rollout)| rollout).filter(of_model)
+    };
+    let proven = older().find(|rollout| {
+        rollout.phase == Phase::Succeeded || has_passed(rollout, name, node, &rollout.target)
+    });
+    let told = || older().find(|rollout| rollout.has_begun(name) == Some(true));
+    Some(&proven.or_else(told)?.target.version)
+}
+
+/// Whether the node was told a version that nobody saw active on it. A silent node stays one.
+fn is_changing(case: Case<'_>, current: &Rollout, name: &NodeName, node: &Node) -> bool {
+    let model = &current.target.model;
+    let Some(version) = stored_version(node, model) else {
+        return false;
+    };
+    let told = ModelVersion {
+        model: model.clone(),
+        version: version.clone(),
+    };
+    let mut rollouts = case.history.values().chain([current]);
+    !rollouts.any(|rollout| has_passed(rollout, name, node, &told))
+}
+
+fn has_passed(rollout: &Rollout, name: &NodeName, node: &Node, version: &ModelVersion) -> bool {
+    match gate::evidence(node, version) {
+        Some(Verdict::Pass) => true,
+        Some(Verdict::Fail) => false,
+        Some(Verdict::Inconclusive) | None => {
+            rollout.target == *version && rollout.verdict(name) == Verdict::Pass
+        }
+    }
+}
+
+fn stored_version<'a>(node: &'a Node, model: &ModelName) -> Option<&'a Version> {
+    let slot = node.desired.as_ref()?.content.slots.get(model)?;
+    Some(&slot.version)
+}

@@ -1,0 +1,118 @@
+//! The gate every node has to pass: the version answers requests on it.
+//!
+//! Evidence counts only when it is about the desired state the node was told last; an older report
+//! leaves the verdict as it was. A pass stays one while the node is silent or restarts; a refusal
+//! overrules it.
+
+use millwright_proto::ids::{ModelVersion, NodeName};
+
+use crate::desired::Standing;
+use crate::fleet::{Node, SlotReport, SlotState};
+
+/// What a gate says of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The version answers requests.
+    Pass,
+    /// The node refused the version.
+    Fail,
+    /// Not known yet; a silent node is neither success nor failure.
+    Inconclusive,
+}
+
+/// Judges `node`, which stood at `before`, and says why.
+#[must_use]
+pub fn judge(
+    name: &NodeName,
+    node: &Node,
+    target: &ModelVersion,
+    before: Verdict,
+    told: Told,
+) -> (Verdict, String) {
+    match told {
+        Told::NotYet => (Verdict::Inconclusive, waiting(name, node)),
+        Told::Now => (Verdict::Inconclusive, missing(node, target)),
+        Told::Before => evidence(node, target)
+            .unwrap_or(before)
+            .with_message(node, target),
+    }
+}
+
+/// Whether the desired state of a node names the version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It names another one, or none: the wave has not begun, or the budget is used up, or it is held.
+    NotYet,
+    /// The plan in the making changes it to the version.
+    Now,
+    /// The stored one names it.
+    Before,
+}
+
+/// Whether the stored desired state of `node` names `target`.
+#[must_use]
+pub fn is_told(node: &Node, target: &ModelVersion) -> bool {
+    let desired = node.desired.as_ref();
+    let slot = desired.and_then(|desired| desired.content.slots.get(&target.model));
+    slot.is_some_and(|slot| slot.version == target.version)
+}
+
+/// What the node's last report says of `target`, if it is about the desired state it was told last.
+#[must_use]
+pub fn evidence(node: &Node, target: &ModelVersion) -> Option<Verdict> {
+    let desired = node.desired.as_ref()?;
+    let speaks_of_it = node.report.applied == Some((desired.generation, desired.digest));
+    let slot = slot_at(node, target).filter(|_| speaks_of_it)?;
+    match slot.state {
+        SlotState::Active => Some(Verdict::Pass),
+        SlotState::Failed => Some(Verdict::Fail),
+        SlotState::Pending | SlotState::Staged | SlotState::Verified | SlotState::Warmed => None,
+    }
+}
+
+impl Verdict {
+    fn with_message(self, node: &Node, target: &ModelVersion) -> (Self, String) {
+        let message = match self {
+            Self::Pass => format!("{target} is active"),
+            Self::Fail => refusal(node, target),
+            Self::Inconclusive => missing(node, target),
+        };
+        (self, message)
+    }
+}
+
+fn refusal(node: &Node, target: &ModelVersion) -> String {
+    let refused = |slot: &&SlotReport| slot.state == SlotState::Failed;
+    match slot_at(node, target).filter(refused) {
+        Some(slot) => format!("{target} was refused: {}: {}", slot.reason, slot.message),
+        None => format!("{target} was refused"),
+    }
+}
+
+fn waiting(name: &NodeName, node: &Node) -> String {
+    match Standing::of(node).hold(name) {
+        Some((reason, _)) => format!("held: {reason}, see the conditions of Node/{name}"),
+        None => "waits for the disruption budget".to_owned(),
+    }
+}
+
+fn missing(node: &Node, target: &ModelVersion) -> String {
+    let progress = match slot_at(node, target).map(|slot| slot.state) {
+        Some(SlotState::Staged) => "the files are on the node",
+        Some(SlotState::Verified) => "the files are verified",
+        Some(SlotState::Warmed) => "the golden outputs agree",
+        Some(SlotState::Pending | SlotState::Active | SlotState::Failed) | None => {
+            "the node was told"
+        }
+    };
+    if node.is_connected() {
+        progress.to_owned()
+    } else {
+        format!("{progress}; it is not connected")
+    }
+}
+
+fn slot_at<'a>(node: &'a Node, target: &ModelVersion) -> Option<&'a SlotReport> {
+    let slot = node.report.slots.get(&target.model)?;
+    (slot.version == target.version).then_some(slot)
+}
