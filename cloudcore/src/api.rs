@@ -21,11 +21,11 @@ pub(crate) mod watch;
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use axum::routing::MethodRouter;
 use bytes::Bytes;
 
@@ -68,7 +68,10 @@ async fn document() -> impl IntoResponse {
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
-    let detail = format!("{method} is not answered at {}", names::shortened(uri.path()));
+    let detail = format!(
+        "{method} is not answered at {}",
+        names::shortened(uri.path())
+    );
     Failure::new(ProblemType::MethodNotAllowed, detail)
         .hint("/api/v1/openapi.json lists every route")
 }
@@ -92,3 +95,5 @@ async fn count(
     response
 }
 
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::auth::Refusals;
+use jiff::Timestamp;
+use millwright_identity::{IdentityError, TrustDomain};
+use millwright_proto::ids::Incarnation;
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+
+use crate::api::watch::WATCHES_MAX;
+use crate::auth::{self, BootstrapError, Refusals};
+use crate::config::Config;
 use crate::health::Metrics;
-use crate::pki::{Authority, ServerIdentity};
-use crate::registry::Registry;
+use crate::pki::{self, Authority, PkiError, ServerIdentity};
+use crate::registry::{Registry, RegistryError};
 use crate::signals::Signals;
-use crate::store::Store;
+use crate::store::{Store, StoreError, StoreIdentity};
 
 /// Where this server listens, once it does.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +53,76 @@ pub(crate) struct App {
     /// Host that agents are told to dial, if not the one they enrolled at.
     pub(crate) advertise_host: Option<String>,
     /// One permit per open watch.
-    pub(crate) watches: Arc<tokio::sync::Semaphore>,
+    pub(crate) watches: Arc<Semaphore>,
     /// Becomes true when the server drains.
-    pub(crate) shutdown: tokio::sync::watch::Receiver<bool>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+/// Why what lies in the data directory cannot be opened.
+#[derive(Debug, Error)]
+pub(crate) enum OpenError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Keys and certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// Blobs.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The first admin token.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The stored fleet id.
+    #[error("the store holds a damaged fleet id: restore a backup")]
+    Fleet(#[from] IdentityError),
+}
+
+impl App {
+    /// Opens what lies in the data directory, making what is missing.
+    ///
+    /// # Errors
+    /// When something there is damaged or cannot be written.
+    pub(crate) async fn open(
+        config: &Config,
+        addresses: Addresses,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<Self, OpenError> {
+        let now = Timestamp::now();
+        let data_dir = &config.data_dir;
+        let store = Store::open(data_dir).await?;
+        let identity = store.identity(fresh_identity()?).await?;
+        let fleet: TrustDomain = identity.fleet.parse()?;
+        let authority = Authority::open(&data_dir.join("pki"), &fleet, now)?;
+        let server = authority.server(&fleet, &config.public_names, now)?;
+        let registry = Registry::open(data_dir).await?;
+        if let Some(file) = auth::bootstrap(&store, data_dir, now).await? {
+            tracing::info!(file = %file.display(), "the first admin token is in this file");
+        }
+        tracing::info!(
+            fleet = %fleet, incarnation = %identity.incarnation, ca_pin = %authority.pin(),
+            data_dir = %data_dir.display(), "the data directory is open"
+        );
+        Ok(Self {
+            store,
+            registry,
+            authority,
+            server: Arc::new(server),
+            signals: Arc::new(Signals::default()),
+            metrics: Metrics::default(),
+            refusals: Refusals::default(),
+            addresses,
+            advertise_host: config.advertise_host.clone(),
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            shutdown,
+        })
+    }
+}
+
+/// What a store becomes that is nobody yet.
+fn fresh_identity() -> Result<StoreIdentity, PkiError> {
+    Ok(StoreIdentity {
+        fleet: format!("{}.millwright.internal", hex::encode(pki::random::<8>()?)),
+        incarnation: Incarnation::from_bytes(pki::random()?),
+    })
 }

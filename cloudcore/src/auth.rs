@@ -120,8 +120,16 @@ mod tests {
     async fn the_first_start_makes_one_admin_token_and_keeps_only_its_hash() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        let path = bootstrap(&store, dir.path(), Timestamp::UNIX_EPOCH).await.unwrap().unwrap();
-        assert_eq!(bootstrap(&store, dir.path(), Timestamp::UNIX_EPOCH).await.unwrap(), None);
+        let path = bootstrap(&store, dir.path(), Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            bootstrap(&store, dir.path(), Timestamp::UNIX_EPOCH)
+                .await
+                .unwrap(),
+            None
+        );
         let token = std::fs::read_to_string(&path).unwrap();
         let header = format!("Bearer {}", token.trim());
         let actor = actor_of(&store, Some(&header)).await.unwrap().unwrap();

@@ -97,15 +97,11 @@ pub(crate) async fn restore(from: &Path, data_dir: &Path) -> Result<(), BackupEr
     let name = data_dir.file_name().unwrap_or_default().to_string_lossy();
     let building = data_dir.with_file_name(format!("{name}.restoring"));
     make_empty(&building)?;
-    for (path, digest) in &sums {
-        if copy(&from.join(path), &building.join(path))? != *digest {
-            return Err(BackupError::Damaged(from.join(path)));
-        }
+    if let Err(fault) = build(from, &sums, &building).await {
+        // Best effort: what stays is in nobody's way but the next restore's, which says so.
+        let _ = fs::remove_dir_all(&building);
+        return Err(fault);
     }
-    let store = Store::open(&building).await?;
-    let incarnation = Incarnation::from_bytes(pki::random()?);
-    store.begin_new_life(incarnation).await?;
-    store.close().await;
     fs::rename(&building, data_dir).map_err(|source| BackupError::File {
         operation: "put the restored directory at",
         path: data_dir.to_owned(),
@@ -113,17 +109,41 @@ pub(crate) async fn restore(from: &Path, data_dir: &Path) -> Result<(), BackupEr
     })
 }
 
+/// Copies and checks every file, then makes the store another life of the old one.
+async fn build(
+    from: &Path,
+    sums: &BTreeMap<PathBuf, Digest>,
+    building: &Path,
+) -> Result<(), BackupError> {
+    for (path, digest) in sums {
+        if copy(&from.join(path), &building.join(path))? != *digest {
+            return Err(BackupError::Damaged(from.join(path)));
+        }
+    }
+    let store = Store::open(building).await?;
+    let incarnation = Incarnation::from_bytes(pki::random()?);
+    store.begin_new_life(incarnation).await?;
+    store.close().await;
+    Ok(())
+}
+
 fn read_checksums(from: &Path) -> Result<BTreeMap<PathBuf, Digest>, BackupError> {
     let no_backup = || BackupError::NoBackup(from.to_owned());
     let text = fs::read_to_string(from.join(CHECKSUMS_FILE)).map_err(|_| no_backup())?;
     let sums = text.lines().map(|line| {
         let (digest, path) = line.split_once("  ").ok_or_else(no_backup)?;
-        let digest = format!("sha256:{digest}").parse().map_err(|_| no_backup())?;
+        let digest = format!("sha256:{digest}")
+            .parse()
+            .map_err(|_| no_backup())?;
         let path = PathBuf::from(path);
         let inside = path
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
-        if inside { Ok((path, digest)) } else { Err(no_backup()) }
+        if inside {
+            Ok((path, digest))
+        } else {
+            Err(no_backup())
+        }
     });
     sums.collect()
 }
@@ -137,7 +157,10 @@ fn check_complete(from: &Path, sums: &BTreeMap<PathBuf, Digest>) -> Result<(), B
             return Err(BackupError::Incomplete(from.join(path)));
         }
     }
-    let needed = [PathBuf::from(store::FILE_NAME), Path::new(PKI).join("root.key.pem")];
+    let needed = [
+        PathBuf::from(store::FILE_NAME),
+        Path::new(PKI).join("root.key.pem"),
+    ];
     for path in sums.keys().chain(&needed) {
         if !found.contains(path) || !sums.contains_key(path) {
             return Err(BackupError::Incomplete(from.join(path)));
@@ -166,7 +189,9 @@ fn list(directory: &Path) -> Result<Vec<std::ffi::OsString>, BackupError> {
         source,
     };
     let entries = fs::read_dir(directory).map_err(failed)?;
-    entries.map(|entry| Ok(entry.map_err(failed)?.file_name())).collect()
+    entries
+        .map(|entry| Ok(entry.map_err(failed)?.file_name()))
+        .collect()
 }
 
 fn make_empty(directory: &Path) -> Result<(), BackupError> {
@@ -177,7 +202,11 @@ fn make_empty(directory: &Path) -> Result<(), BackupError> {
     };
     let mut builder = DirBuilder::new();
     // It will hold private keys.
-    builder.recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(failed)?;
     match list(directory)?.is_empty() {
         true => Ok(()),
         false => Err(BackupError::NotEmpty(directory.to_owned())),
@@ -188,16 +217,26 @@ fn make_empty(directory: &Path) -> Result<(), BackupError> {
 fn copy(from: &Path, to: &Path) -> Result<Digest, BackupError> {
     let failed = |operation, path: &Path| {
         let path = path.to_owned();
-        move |source| BackupError::File { operation, path, source }
+        move |source| BackupError::File {
+            operation,
+            path,
+            source,
+        }
     };
     if let Some(directory) = to.parent() {
         fs::create_dir_all(directory).map_err(failed("make", directory))?;
     }
     let mut source = File::open(from).map_err(failed("read", from))?;
-    let mode = source.metadata().map_err(failed("read", from))?.permissions().mode();
+    let mode = source
+        .metadata()
+        .map_err(failed("read", from))?
+        .permissions()
+        .mode();
     let mut target = File::create_new(to).map_err(failed("make", to))?;
     let permissions = fs::Permissions::from_mode(mode & 0o777);
-    target.set_permissions(permissions).map_err(failed("make", to))?;
+    target
+        .set_permissions(permissions)
+        .map_err(failed("make", to))?;
     let mut hasher = Hasher::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -233,3 +272,6 @@ fn blob_path(digest: Digest) -> PathBuf {
     let hex = digest.to_hex();
     Path::new("blobs").join("sha256").join(&hex[..2]).join(hex)
 }
+
+#[cfg(test)]
+mod tests;

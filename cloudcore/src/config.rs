@@ -187,7 +187,11 @@ impl ConfigError {
                     Some(nearest) => format!("did you mean `{nearest}`?"),
                     None => format!("known are {}", known.join(", ")),
                 };
-                Self::UnknownKey { key: key.clone(), origin, hint }
+                Self::UnknownKey {
+                    key: key.clone(),
+                    origin,
+                    hint,
+                }
             }
             _ => Self::Value(fault.to_string()),
         }
@@ -234,7 +238,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_file_and_the_nearest_key() {
         let message = read("data_dri = 'x'").unwrap_err().to_string();
-        assert!(message.starts_with("unknown key `data_dri` in "), "{message}");
+        assert!(
+            message.starts_with("unknown key `data_dri` in "),
+            "{message}"
+        );
         assert!(message.contains("cloudcore.toml"), "{message}");
         assert!(message.ends_with("did you mean `data_dir`?"), "{message}");
     }
@@ -247,7 +254,10 @@ mod tests {
 
     #[test]
     fn a_config_file_that_is_not_there_is_an_error() {
-        let flags = ServeFlags { config: Some("/nonexistent.toml".into()), ..ServeFlags::default() };
+        let flags = ServeFlags {
+            config: Some("/nonexistent.toml".into()),
+            ..ServeFlags::default()
+        };
         assert!(matches!(Config::read(&flags), Err(ConfigError::NoFile(_))));
     }
 }

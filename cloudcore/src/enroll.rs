@@ -19,9 +19,7 @@ use crate::api::failure::{Failure, ProblemType};
 use crate::api::names;
 use crate::app::App;
 use crate::pki::NodeCertificate;
-use crate::store::{
-    Actor, AuditEntry, NewEvent, NewNodeIdentity, Outcome, StoredJoinToken, Write,
-};
+use crate::store::{Actor, AuditEntry, NewEvent, NewNodeIdentity, Outcome, StoredJoinToken, Write};
 
 /// Actor of enrollments in the audit trail.
 pub(crate) const ACTOR: &str = "enrollment";
@@ -96,7 +94,10 @@ async fn admit(
     };
     let name = &token.name;
     let refusal = if token.revoked {
-        Some((ProblemType::TokenRevoked, format!("join token `{name}` was revoked")))
+        Some((
+            ProblemType::TokenRevoked,
+            format!("join token `{name}` was revoked"),
+        ))
     } else if token.expires <= now {
         let detail = format!("join token `{name}` ended at {}", token.expires);
         Some((ProblemType::TokenExpired, detail))
@@ -114,7 +115,10 @@ async fn admit(
 
 async fn check_free(write: &mut Write, identity: &NodeIdentity) -> Result<(), Failure> {
     let NodeIdentity { tenant, node, .. } = identity;
-    if write.node_name_taken(tenant.as_str(), node.as_str()).await? {
+    if write
+        .node_name_taken(tenant.as_str(), node.as_str())
+        .await?
+    {
         let detail = format!("a node named `{node}` is enrolled already");
         return Err(Failure::new(ProblemType::NodeNameTaken, detail)
             .at("node")
@@ -146,7 +150,13 @@ async fn record(
     metadata: Metadata,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let NodeIdentity { tenant, site, node, uid, .. } = newcomer.identity;
+    let NodeIdentity {
+        tenant,
+        site,
+        node,
+        uid,
+        ..
+    } = newcomer.identity;
     let (tenant, token) = (tenant.as_str(), newcomer.token);
     let stored = NewNodeIdentity {
         uid: *uid,
@@ -160,7 +170,12 @@ async fn record(
     write.insert_node_identity(&stored, now).await?;
     // What a decommissioned node of this name left behind makes room.
     write.remove::<Node>(tenant, node.as_str()).await?;
-    let mut resource = Resource::<Node>::new(node.as_str(), NodeSpec { site: site.to_string() });
+    let mut resource = Resource::<Node>::new(
+        node.as_str(),
+        NodeSpec {
+            site: site.to_string(),
+        },
+    );
     resource.metadata = metadata;
     resource.status = NodeStatus {
         uid: uid.to_string(),

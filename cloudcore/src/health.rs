@@ -64,9 +64,11 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
     match tokio::time::timeout(READY_WITHIN, app.store.node_counts()).await {
         Ok(Ok(_)) => "ready\n".into_response(),
-        Ok(Err(_)) | Err(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n").into_response()
-        }
+        Ok(Err(_)) | Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store does not answer\n",
+        )
+            .into_response(),
     }
 }
 
@@ -75,7 +77,10 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     match text(&app).await {
         Ok(text) => (kind, text).into_response(),
         Err(fault) => {
-            tracing::error!(error = &fault as &dyn std::error::Error, "metrics cannot be read");
+            tracing::error!(
+                error = &fault as &dyn std::error::Error,
+                "metrics cannot be read"
+            );
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -94,7 +99,13 @@ async fn text(app: &App) -> Result<String, StoreError> {
         line(text, name, "", value);
     };
     let name = "cloudcore_nodes_connected";
-    one(&mut text, name, "gauge", "Nodes with a live session", nodes.connected);
+    one(
+        &mut text,
+        name,
+        "gauge",
+        "Nodes with a live session",
+        nodes.connected,
+    );
     let windows = app.store.window_count().await?;
     let name = "cloudcore_windows";
     one(&mut text, name, "gauge", "Summary windows stored", windows);
@@ -103,16 +114,37 @@ async fn text(app: &App) -> Result<String, StoreError> {
     one(&mut text, name, "counter", "Writes of resources", version);
     let expires = app.server.expires.as_second();
     let name = "cloudcore_certificate_expiry_timestamp_seconds";
-    one(&mut text, name, "gauge", "When the server certificate ends", expires);
+    one(
+        &mut text,
+        name,
+        "gauge",
+        "When the server certificate ends",
+        expires,
+    );
     let refused = i64::try_from(app.metrics.refused.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
     let name = "cloudcore_refused_total";
-    one(&mut text, name, "counter", "Requests refused for who asked", refused);
+    one(
+        &mut text,
+        name,
+        "counter",
+        "Requests refused for who asked",
+        refused,
+    );
     let name = "cloudcore_http_requests_total";
     head(&mut text, name, "counter", "Answers of the API");
-    let answers = app.metrics.answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = app
+        .metrics
+        .answers
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     for ((method, route, status), count) in answers.iter() {
         let labels = format!("{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}");
-        line(&mut text, name, &labels, i64::try_from(*count).unwrap_or(i64::MAX));
+        line(
+            &mut text,
+            name,
+            &labels,
+            i64::try_from(*count).unwrap_or(i64::MAX),
+        );
     }
     Ok(text)
 }

@@ -146,3 +146,6 @@ where
         tracing::debug!(error = %fault, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,3 +28,6 @@ pub(crate) use error::PkiError;
 pub(crate) use files::{random, read_or_make_secret, write_private};
 pub(crate) use node::NodeCertificate;
 pub(crate) use server::ServerIdentity;
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 //! file, which the next start removes.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -51,7 +51,9 @@ pub(crate) enum RegistryError {
     #[error("blob {0} is not here: upload it first")]
     Unknown(Digest),
     /// The bytes are not what they were announced to be.
-    #[error("the uploaded bytes have digest {actual}, not {announced}: was the file changed or cut?")]
+    #[error(
+        "the uploaded bytes have digest {actual}, not {announced}: was the file changed or cut?"
+    )]
     Mismatch {
         /// Digest in the address.
         announced: Digest,
@@ -93,14 +95,22 @@ impl Registry {
             path: root.clone(),
             source,
         };
-        fs::create_dir_all(&root).await.map_err(|source| disk("make", source))?;
-        let mut entries = fs::read_dir(&root).await.map_err(|source| disk("list", source))?;
+        fs::create_dir_all(&root)
+            .await
+            .map_err(|source| disk("make", source))?;
+        let mut entries = fs::read_dir(&root)
+            .await
+            .map_err(|source| disk("list", source))?;
         while let Some(entry) = entries
             .next_entry()
             .await
             .map_err(|source| disk("list", source))?
         {
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(TEMPORARY_PREFIX)
+            {
                 fs::remove_file(entry.path())
                     .await
                     .map_err(|source| disk("clean up", source))?;
@@ -177,10 +187,14 @@ impl Registry {
         if let Some(size_bytes) = self.size_bytes(digest).await? {
             return Ok(size_bytes);
         }
-        let _permit = self.uploads.acquire().await.map_err(|_| RegistryError::Cut {
-            digest,
-            reason: "cloudcore is ending".to_owned(),
-        })?;
+        let _permit = self
+            .uploads
+            .acquire()
+            .await
+            .map_err(|_| RegistryError::Cut {
+                digest,
+                reason: "cloudcore is ending".to_owned(),
+            })?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let name = format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id());
         let temporary = self.root.join(name);
@@ -238,7 +252,9 @@ impl Registry {
             });
         }
         file.flush().await.map_err(|source| disk("write", source))?;
-        file.sync_all().await.map_err(|source| disk("sync", source))?;
+        file.sync_all()
+            .await
+            .map_err(|source| disk("sync", source))?;
         self.place(digest, temporary)
             .await
             .map_err(|source| disk("put in place", source))?;
@@ -267,7 +283,10 @@ mod tests {
     use futures_util::stream;
 
     fn body(chunks: &[&'static str]) -> impl Stream<Item = Result<Bytes, String>> + Unpin + use<> {
-        let chunks: Vec<_> = chunks.iter().map(|text| Ok(Bytes::from_static(text.as_bytes()))).collect();
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|text| Ok(Bytes::from_static(text.as_bytes())))
+            .collect();
         stream::iter(chunks)
     }
 
@@ -276,9 +295,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"hello world");
         let registry = Registry::open(dir.path()).await.unwrap();
-        assert_eq!(registry.store(digest, body(&["hello ", "world"])).await.unwrap(), 11);
+        assert_eq!(
+            registry
+                .store(digest, body(&["hello ", "world"]))
+                .await
+                .unwrap(),
+            11
+        );
         let registry = Registry::open(dir.path()).await.unwrap();
-        assert_eq!(registry.read_small(digest, 100).await.unwrap(), b"hello world");
+        assert_eq!(
+            registry.read_small(digest, 100).await.unwrap(),
+            b"hello world"
+        );
     }
 
     #[tokio::test]
@@ -289,7 +317,9 @@ mod tests {
         let fault = registry.store(digest, body(&["hell0"])).await.unwrap_err();
         assert!(matches!(fault, RegistryError::Mismatch { .. }), "{fault}");
         assert_eq!(registry.size_bytes(digest).await.unwrap(), None);
-        let left = std::fs::read_dir(dir.path().join("blobs/sha256")).unwrap().count();
+        let left = std::fs::read_dir(dir.path().join("blobs/sha256"))
+            .unwrap()
+            .count();
         assert_eq!(left, 0);
     }
 

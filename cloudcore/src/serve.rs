@@ -7,27 +7,26 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use millwright_identity::{IdentityError, TlsError, TrustDomain};
-use millwright_proto::ids::Incarnation;
+use millwright_identity::TlsError;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use crate::app::{Addresses, App};
-use crate::auth::{self, BootstrapError};
+use crate::app::{Addresses, App, OpenError};
 use crate::config::Config;
 use crate::https::{self, Security};
-use crate::pki::{self, Authority, PkiError};
-use crate::registry::{Registry, RegistryError};
-use crate::signals::Signals;
-use crate::store::{Store, StoreError, StoreIdentity};
+use crate::pki::{self, PkiError};
+use crate::tasks::expire;
+use crate::tasks::plan::Planner;
 use crate::{api, health};
 use listeners::{BindError, Listeners};
 
 /// Written once every listener is bound, for scripts and tests.
 const ADDRESSES_FILE: &str = "addresses.json";
+
+/// What desired states say of the length of a summary window: each node's own configuration decides.
+const SUMMARY_WINDOW_MS: u32 = 0;
 
 /// Locked as long as a server runs on the directory.
 const LOCK_FILE: &str = "lock";
@@ -44,29 +43,22 @@ pub(crate) enum StartError {
         source: std::io::Error,
     },
     /// Another server runs on it.
-    #[error("another cloudcore runs on the data directory {0}: stop it, or choose another with --data-dir")]
+    #[error(
+        "another cloudcore runs on the data directory {0}: stop it, or choose another with --data-dir"
+    )]
     Locked(PathBuf),
     /// A port cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The store.
+    /// What lies in the data directory.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Keys and certificates.
+    Open(#[from] OpenError),
+    /// A file in the data directory.
     #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// Blobs.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// The first admin token.
-    #[error(transparent)]
-    Bootstrap(#[from] BootstrapError),
+    File(#[from] PkiError),
     /// TLS settings.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The stored fleet id.
-    #[error("the store holds a damaged fleet id: restore a backup")]
-    Fleet(#[from] IdentityError),
 }
 
 /// `addresses.json`.
@@ -88,13 +80,31 @@ pub(crate) async fn serve(
     let _lock = lock(&config.data_dir)?;
     let listeners = Listeners::bind(&config).await?;
     let (stop, shutdown) = watch::channel(false);
-    let app = open(&config, listeners.addresses(), shutdown.clone()).await?;
+    let app = App::open(&config, listeners.addresses(), shutdown.clone()).await?;
+    let app = Arc::new(app);
     let tls = Security::tls(app.server.certified_key())?;
-    let api = https::serve(listeners.api, tls, api::router(Arc::clone(&app)), shutdown.clone());
+    let api = https::serve(
+        listeners.api,
+        tls,
+        api::router(Arc::clone(&app)),
+        shutdown.clone(),
+    );
     let health = health::router(Arc::clone(&app));
-    let metrics = https::serve(listeners.metrics, Security::Plain, health, shutdown);
+    let metrics = https::serve(
+        listeners.metrics,
+        Security::Plain,
+        health,
+        shutdown.clone(),
+    );
+    let planner = Planner::new(
+        app.store.clone(),
+        Arc::clone(&app.signals),
+        SUMMARY_WINDOW_MS,
+    )
+    .run(shutdown.clone());
+    let expiry = expire::run(app.store.clone(), shutdown);
     write_addresses(&config.data_dir, &app)?;
-    let servers = tokio::spawn(async move { tokio::join!(api, metrics) });
+    let servers = tokio::spawn(async move { tokio::join!(api, metrics, planner, expiry) });
     ending.await;
     tracing::info!("ending: requests in flight are finished first");
     stop.send_replace(true);
@@ -102,50 +112,6 @@ pub(crate) async fn serve(
     let _ = servers.await;
     app.store.close().await;
     Ok(())
-}
-
-/// Opens what lies in the data directory.
-async fn open(
-    config: &Config,
-    addresses: Addresses,
-    shutdown: watch::Receiver<bool>,
-) -> Result<Arc<App>, StartError> {
-    let now = Timestamp::now();
-    let data_dir = &config.data_dir;
-    let store = Store::open(data_dir).await?;
-    let identity = store.identity(fresh_identity()?).await?;
-    let fleet: TrustDomain = identity.fleet.parse()?;
-    let authority = Authority::open(&data_dir.join("pki"), &fleet, now)?;
-    let server = authority.server(&fleet, &config.public_names, now)?;
-    let registry = Registry::open(data_dir).await?;
-    if let Some(file) = auth::bootstrap(&store, data_dir, now).await? {
-        tracing::info!(file = %file.display(), "the first admin token is in this file");
-    }
-    tracing::info!(
-        fleet = %fleet, incarnation = %identity.incarnation, ca_pin = %authority.pin(),
-        data_dir = %data_dir.display(), "cloudcore is up"
-    );
-    Ok(Arc::new(App {
-        store,
-        registry,
-        authority,
-        server: Arc::new(server),
-        signals: Arc::new(Signals::default()),
-        metrics: health::Metrics::default(),
-        refusals: auth::Refusals::default(),
-        addresses,
-        advertise_host: config.advertise_host.clone(),
-        watches: Arc::new(Semaphore::new(api::watch::WATCHES_MAX)),
-        shutdown,
-    }))
-}
-
-/// What a store becomes that is nobody yet.
-fn fresh_identity() -> Result<StoreIdentity, PkiError> {
-    Ok(StoreIdentity {
-        fleet: format!("{}.millwright.internal", hex::encode(pki::random::<8>()?)),
-        incarnation: Incarnation::from_bytes(pki::random()?),
-    })
 }
 
 /// Makes the data directory, and keeps other servers off it as long as the answer lives.
@@ -172,7 +138,12 @@ fn lock(data_dir: &Path) -> Result<std::fs::File, StartError> {
 }
 
 fn write_addresses(data_dir: &Path, app: &App) -> Result<(), StartError> {
-    let Addresses { api, websocket, quic, metrics } = app.addresses;
+    let Addresses {
+        api,
+        websocket,
+        quic,
+        metrics,
+    } = app.addresses;
     let document = AddressesDocument {
         api: api.to_string(),
         websocket: websocket.to_string(),

@@ -35,11 +35,16 @@ pub(super) async fn put(
         let detail = format!("a blob may have {BLOB_BYTES_MAX} bytes");
         return Err(Failure::new(ProblemType::TooLarge, detail));
     }
-    let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|fault| fault.to_string()));
+    let chunks = body
+        .into_data_stream()
+        .map(|chunk| chunk.map_err(|fault| fault.to_string()));
     let size_bytes = app.registry.store(digest, chunks).await?;
     let now = Timestamp::now();
     let mut write = app.store.write().await?;
-    if !write.insert_blob(&actor.tenant, digest, size_bytes, now).await? {
+    if !write
+        .insert_blob(&actor.tenant, digest, size_bytes, now)
+        .await?
+    {
         return Ok(StatusCode::OK);
     }
     let entry = AuditEntry {
@@ -76,7 +81,9 @@ pub(super) async fn get(
     known(&app, &actor.tenant, digest).await?;
     let mut blob = app.registry.open_blob(digest).await?;
     let size_bytes = blob.size_bytes;
-    let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let range = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
     let (status, first, last) = match range.map(|text| range_of(text, size_bytes)) {
         None => (StatusCode::OK, 0, size_bytes),
         Some(Some((first, end))) => (StatusCode::PARTIAL_CONTENT, first, end),
@@ -95,7 +102,10 @@ pub(super) async fn get(
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, (last - first).into());
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/octet-stream"),
+    );
     if status == StatusCode::PARTIAL_CONTENT {
         let range = format!("bytes {first}-{}/{size_bytes}", last.saturating_sub(1));
         if let Ok(range) = range.parse() {
@@ -142,11 +152,17 @@ async fn known(app: &App, tenant: &str, digest: Digest) -> Result<u64, Failure> 
 }
 
 fn parse(text: &str) -> Result<Digest, Failure> {
-    text.parse().map_err(|fault| Failure::invalid("digest", fault))
+    text.parse()
+        .map_err(|fault| Failure::invalid("digest", fault))
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -158,7 +174,13 @@ mod tests {
         assert_eq!(range_of("bytes=0-3", 10), Some((0, 4)));
         assert_eq!(range_of("bytes=4-", 10), Some((4, 10)));
         assert_eq!(range_of("bytes=4-99", 10), Some((4, 10)));
-        for bad in ["bytes=10-", "bytes=5-4", "bytes=-3", "items=0-1", "bytes=0-18446744073709551615"] {
+        for bad in [
+            "bytes=10-",
+            "bytes=5-4",
+            "bytes=-3",
+            "items=0-1",
+            "bytes=0-18446744073709551615",
+        ] {
             let range = range_of(bad, 10);
             assert!(range.is_none(), "{bad} {range:?}");
         }

@@ -1,7 +1,10 @@
 //! The OpenAPI description of one route, and the document made of all of them.
 
 use fleet_api::Problem;
-use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::ToSchema;
+use utoipa::openapi::path::{
+    Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn,
+};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Ref, Schema, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -9,7 +12,6 @@ use utoipa::openapi::{
     Content, HttpMethod, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths, RefOr,
     Required, Response, ResponseBuilder,
 };
-use utoipa::ToSchema;
 
 use super::routes::{PREFIX, Route};
 
@@ -104,7 +106,11 @@ impl Description {
 
     /// It answers bytes.
     pub(super) fn answers_bytes(self, status: u16, media: Media) -> Self {
-        self.answer(status, "done", Some((media, Content::new(Some(bytes_schema())))))
+        self.answer(
+            status,
+            "done",
+            Some((media, Content::new(Some(bytes_schema())))),
+        )
     }
 
     /// It answers without a body.
@@ -120,7 +126,9 @@ impl Description {
         });
         if let Some((media, content)) = body {
             let (_, response) = &mut self.answers[at];
-            response.content.insert(media.name().to_owned(), content.into());
+            response
+                .content
+                .insert(media.name().to_owned(), content.into());
         }
         self
     }
@@ -165,7 +173,9 @@ impl Description {
         match self.open {
             Access::Token => {
                 let scopes: [&str; 0] = [];
-                operation.security(SecurityRequirement::new(TOKEN, scopes)).build()
+                operation
+                    .security(SecurityRequirement::new(TOKEN, scopes))
+                    .build()
             }
             Access::Anybody => operation.build(),
         }
@@ -185,7 +195,10 @@ fn operation_id(method: &HttpMethod, path: &str) -> String {
         HttpMethod::Trace => "trace",
     };
     let path = path.strip_prefix(PREFIX).unwrap_or(path);
-    format!("{method}{}", path.replace(['/', '.'], "_").replace(['{', '}'], ""))
+    format!(
+        "{method}{}",
+        path.replace(['/', '.'], "_").replace(['{', '}'], "")
+    )
 }
 
 fn parameter(name: &str, meaning: &str, place: ParameterIn) -> Parameter {
@@ -220,7 +233,9 @@ pub(super) fn document(routes: Vec<Route>) -> OpenApi {
         let operation = description.operation(id, &path);
         paths.add_path_operation(path, vec![route.method], operation);
     }
-    let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0"));
+    let license = LicenseBuilder::new()
+        .name("Apache-2.0")
+        .identifier(Some("Apache-2.0"));
     let info = InfoBuilder::new()
         .title("Millwright")
         .version(env!("CARGO_PKG_VERSION"))

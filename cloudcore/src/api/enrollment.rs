@@ -45,6 +45,8 @@ fn dialled_host(headers: &HeaderMap) -> DialledHost {
     let host = headers.get(header::HOST);
     let host = host.and_then(|value| value.to_str().ok());
     let authority = host.and_then(|host| host.parse::<axum::http::uri::Authority>().ok());
-    let host = authority.as_ref().map_or("localhost", |authority| authority.host());
+    let host = authority
+        .as_ref()
+        .map_or("localhost", |authority| authority.host());
     DialledHost(host.trim_matches(['[', ']']).to_owned())
 }

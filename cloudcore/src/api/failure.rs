@@ -63,10 +63,12 @@ impl ProblemType {
     /// Stable name, title and HTTP status.
     fn parts(self) -> (&'static str, &'static str, StatusCode) {
         match self {
-            Self::Unauthenticated => {
-                ("unauthenticated", "Who are you?", StatusCode::UNAUTHORIZED)
-            }
-            Self::NotFound => ("not-found", "There is no such object", StatusCode::NOT_FOUND),
+            Self::Unauthenticated => ("unauthenticated", "Who are you?", StatusCode::UNAUTHORIZED),
+            Self::NotFound => (
+                "not-found",
+                "There is no such object",
+                StatusCode::NOT_FOUND,
+            ),
             Self::UnknownRoute => (
                 "unknown-route",
                 "Nothing answers at this address",
@@ -232,7 +234,9 @@ impl IntoResponse for Failure {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }
@@ -241,7 +245,10 @@ impl IntoResponse for Failure {
 impl From<StoreError> for Failure {
     fn from(fault: StoreError) -> Self {
         tracing::error!(error = &fault as &dyn std::error::Error, "the store failed");
-        Self::new(ProblemType::Internal, "the store failed; see cloudcore's log")
+        Self::new(
+            ProblemType::Internal,
+            "the store failed; see cloudcore's log",
+        )
     }
 }
 
@@ -256,7 +263,10 @@ impl From<PkiError> for Failure {
                 Self::new(ProblemType::ProofFailed, fault.to_string()).at("csr")
             }
             fault => {
-                tracing::error!(error = &fault as &dyn std::error::Error, "the certificate authority failed");
+                tracing::error!(
+                    error = &fault as &dyn std::error::Error,
+                    "the certificate authority failed"
+                );
                 Self::new(
                     ProblemType::Internal,
                     "the certificate authority failed; see cloudcore's log",
@@ -273,7 +283,10 @@ impl From<RegistryError> for Failure {
             RegistryError::Mismatch { .. } | RegistryError::Cut { .. } => ProblemType::InvalidBody,
             RegistryError::TooLarge(_) => ProblemType::TooLarge,
             RegistryError::Disk { .. } => {
-                tracing::error!(error = &fault as &dyn std::error::Error, "the registry failed");
+                tracing::error!(
+                    error = &fault as &dyn std::error::Error,
+                    "the registry failed"
+                );
                 return Self::new(
                     ProblemType::Internal,
                     "the registry failed; see cloudcore's log",

@@ -58,7 +58,9 @@ pub(crate) trait Rules: Kind {
         resource: Resource<Self>,
     ) -> impl Future<Output = Result<Resource<Self>, Failure>> + Send {
         async move {
-            let Attempt { actor, write, now, .. } = attempt;
+            let Attempt {
+                actor, write, now, ..
+            } = attempt;
             Ok(write.insert(&actor.tenant, resource, now).await?)
         }
     }

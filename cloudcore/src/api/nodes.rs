@@ -71,7 +71,9 @@ impl Ending {
             return Err(Failure::new(ProblemType::Immutable, detail)
                 .hint("its certificate is refused already"));
         }
-        let uid = write.set_node_phase(&actor.tenant, name, self.phase).await?;
+        let uid = write
+            .set_node_phase(&actor.tenant, name, self.phase)
+            .await?;
         let phase = self.phase;
         write
             .change_status::<Node>(&actor.tenant, name, |status| status.phase = phase)

@@ -62,9 +62,8 @@ impl Selection {
 
     /// Whether `resource` is selected.
     pub(super) fn matches<K: Kind>(&self, resource: &Resource<K>) -> bool {
-        let fields = || {
-            serde_json::to_value(resource).is_ok_and(|document| self.fields.matches(&document))
-        };
+        let fields =
+            || serde_json::to_value(resource).is_ok_and(|document| self.fields.matches(&document));
         self.labels.matches(&resource.metadata.labels) && (self.fields.is_empty() || fields())
     }
 }
@@ -92,7 +91,10 @@ pub(super) async fn list<K: Rules>(
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| {
-                Failure::invalid("continue", "take it from metadata.continue of the page before")
+                Failure::invalid(
+                    "continue",
+                    "take it from metadata.continue of the page before",
+                )
             })?,
     };
     let matches = |resource: &Resource<K>| selection.matches(resource);
@@ -146,7 +148,12 @@ pub(super) async fn create<K: Rules>(
             .hint("choose another name, or update the one that exists"));
     }
     let now = Timestamp::now();
-    let attempt = Attempt { app: &app, actor: &actor, write: &mut write, now };
+    let attempt = Attempt {
+        app: &app,
+        actor: &actor,
+        write: &mut write,
+        now,
+    };
     let created = K::create(attempt, new).await?;
     audit::<K>(&mut write, &actor, "create", &name, "", now).await?;
     params.finish(&app, write).await?;
@@ -196,7 +203,12 @@ pub(super) async fn delete<K: Rules>(
     let old = write.find::<K>(&actor.tenant, &name).await?;
     let old = old.ok_or_else(|| Failure::not_found(K::KIND, &name))?;
     let now = Timestamp::now();
-    let attempt = Attempt { app: &app, actor: &actor, write: &mut write, now };
+    let attempt = Attempt {
+        app: &app,
+        actor: &actor,
+        write: &mut write,
+        now,
+    };
     K::before_delete(attempt, &old).await?;
     let removed = write.remove::<K>(&actor.tenant, &name).await?;
     audit::<K>(&mut write, &actor, "delete", &name, "", now).await?;
@@ -206,7 +218,10 @@ pub(super) async fn delete<K: Rules>(
 
 /// Refuses an update that was made from an older version than the stored one.
 fn check_version<K: Kind>(old: &Resource<K>, new: &Resource<K>) -> Result<(), Failure> {
-    let (stored, sent) = (&old.metadata.resource_version, &new.metadata.resource_version);
+    let (stored, sent) = (
+        &old.metadata.resource_version,
+        &new.metadata.resource_version,
+    );
     if sent.is_none() || sent == stored {
         return Ok(());
     }

@@ -64,7 +64,10 @@ pub(crate) async fn refused(app: &App, who: &str, action: &str, object: &str, wh
         detail: why.detail(),
     };
     if let Err(fault) = app.store.record_refusal(&entry, now).await {
-        tracing::error!(error = &fault as &dyn std::error::Error, "a refusal could not be audited");
+        tracing::error!(
+            error = &fault as &dyn std::error::Error,
+            "a refusal could not be audited"
+        );
     }
 }
 
@@ -170,11 +173,18 @@ pub(crate) fn resource<K: Kind>(body: &Bytes) -> Result<Resource<K>, Failure> {
         .map_err(|_| Failure::new(ProblemType::InvalidBody, "the body is not UTF-8 text"))?;
     let resource: Resource<K> = millwright_document::json(text, ORIGIN)?;
     if resource.api_version != API_VERSION {
-        let detail = format!("apiVersion `{}` is not {API_VERSION}", shortened(&resource.api_version));
+        let detail = format!(
+            "apiVersion `{}` is not {API_VERSION}",
+            shortened(&resource.api_version)
+        );
         return Err(Failure::invalid("apiVersion", detail));
     }
     if resource.kind != K::KIND {
-        let detail = format!("kind `{}` does not belong here: this is {}", shortened(&resource.kind), K::KIND);
+        let detail = format!(
+            "kind `{}` does not belong here: this is {}",
+            shortened(&resource.kind),
+            K::KIND
+        );
         return Err(Failure::invalid("kind", detail));
     }
     super::names::check_metadata(&resource.metadata)?;

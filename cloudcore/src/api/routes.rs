@@ -92,11 +92,22 @@ fn of_kind<K: Rules>(routes: &mut Vec<Route>) {
         .query("fieldSelector", &format!("on {}", K::FIELDS.join(", ")))
         .query("limit", "most objects in the answer, at most 500")
         .query("continue", "metadata.continue of the page before")
-        .query("watch", "1: answer with server-sent events, one WatchEvent each")
-        .query("resourceVersion", "watch: begin after this version; Last-Event-ID wins")
+        .query(
+            "watch",
+            "1: answer with server-sent events, one WatchEvent each",
+        )
+        .query(
+            "resourceVersion",
+            "watch: begin after this version; Last-Event-ID wins",
+        )
         .answers::<List<K>>(200, &format!("{kind}List"), Media::Json)
         .answers::<WatchEvent<K>>(200, &format!("{kind}WatchEvent"), Media::EventStream);
-    routes.push(Route::new(HttpMethod::Get, &collection, objects::list::<K>, list));
+    routes.push(Route::new(
+        HttpMethod::Get,
+        &collection,
+        objects::list::<K>,
+        list,
+    ));
     let read = about(&format!("Read one {kind}")).answers::<Resource<K>>(200, &schema, Media::Json);
     routes.push(Route::new(HttpMethod::Get, &one, objects::read::<K>, read));
     for verb in K::VERBS {
@@ -134,7 +145,12 @@ fn of_nodes(routes: &mut Vec<Route>) {
             .answers::<Resource<Node>>(200, "Resource_Node", Media::Json)
     };
     let revoke = on_node("Refuse the certificate and keys of a node from now on");
-    routes.push(Route::new(post.clone(), "/nodes/{name}/revoke", nodes::revoke, revoke));
+    routes.push(Route::new(
+        post.clone(),
+        "/nodes/{name}/revoke",
+        nodes::revoke,
+        revoke,
+    ));
     let end = on_node("Take a node out of service; its name is free again");
     let path = "/nodes/{name}/decommission";
     routes.push(Route::new(post.clone(), path, nodes::decommission, end));
@@ -143,10 +159,13 @@ fn of_nodes(routes: &mut Vec<Route>) {
         .answers::<Resource<JoinToken>>(200, "Resource_JoinToken", Media::Json);
     let path = "/jointokens/{name}/revoke";
     routes.push(Route::new(post.clone(), path, nodes::revoke_token, token));
-    let enroll = Description::new("enrollment", "Let a device in (protobuf EnrollRequest and EnrollResponse)")
-        .without_token()
-        .takes_bytes(Media::Protobuf)
-        .answers_bytes(200, Media::Protobuf);
+    let enroll = Description::new(
+        "enrollment",
+        "Let a device in (protobuf EnrollRequest and EnrollResponse)",
+    )
+    .without_token()
+    .takes_bytes(Media::Protobuf)
+    .answers_bytes(200, Media::Protobuf);
     routes.push(Route::new(post, "/enroll", enrollment::enroll, enroll));
 }
 
@@ -166,23 +185,41 @@ fn of_blobs(routes: &mut Vec<Route>) {
 
 fn of_telemetry(routes: &mut Vec<Route>) {
     let get = HttpMethod::Get;
-    let summaries = Description::new("telemetry", "All windows asked for, merged per node and model version")
-        .query("node", "of this node only")
-        .query("model", "of this model only")
-        .query("since", "a time (RFC 3339), or how long ago (90m, 2h, 1d)")
-        .answers::<SummaryReport>(200, "SummaryReport", Media::Json);
-    routes.push(Route::new(get.clone(), "/summaries", telemetry::summaries, summaries));
+    let summaries = Description::new(
+        "telemetry",
+        "All windows asked for, merged per node and model version",
+    )
+    .query("node", "of this node only")
+    .query("model", "of this model only")
+    .query("since", "a time (RFC 3339), or how long ago (90m, 2h, 1d)")
+    .answers::<SummaryReport>(200, "SummaryReport", Media::Json);
+    routes.push(Route::new(
+        get.clone(),
+        "/summaries",
+        telemetry::summaries,
+        summaries,
+    ));
     let windows = Description::new("telemetry", "The stored windows of a node, one by one")
         .query("limit", "most windows in the answer, at most 1000")
         .query("continue", "from the page before")
         .answers::<WindowList>(200, "WindowList", Media::Json);
-    routes.push(Route::new(get.clone(), "/nodes/{name}/windows", telemetry::windows, windows));
+    routes.push(Route::new(
+        get.clone(),
+        "/nodes/{name}/windows",
+        telemetry::windows,
+        windows,
+    ));
     let events = Description::new("telemetry", "What happened; without `after`, the newest")
         .query("after", "events after this id, oldest first")
         .query("limit", "most events in the answer, at most 1000")
         .query("regarding", "<Kind>/<name>")
         .answers::<EventList>(200, "EventList", Media::Json);
-    routes.push(Route::new(get.clone(), "/events", telemetry::events, events));
+    routes.push(Route::new(
+        get.clone(),
+        "/events",
+        telemetry::events,
+        events,
+    ));
     let audit = Description::new("audit", "Who did what, newest first")
         .query("before", "rows before this id")
         .query("limit", "most rows in the answer, at most 1000")

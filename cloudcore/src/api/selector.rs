@@ -163,7 +163,9 @@ impl FieldSelector {
             let (path, value) = (path.trim(), value.trim().to_owned());
             if !known.contains(&path) {
                 let known = known.join(", ");
-                return Err(format!("field `{path}` cannot be selected on; known are {known}"));
+                return Err(format!(
+                    "field `{path}` cannot be selected on; known are {known}"
+                ));
             }
             let path = path.to_owned();
             Ok(if negated {
@@ -204,14 +206,28 @@ mod tests {
         ] {
             assert!(selects(yes, &press), "{yes}");
         }
-        for no in ["line=weld", "zone in (b,c)", "spare", "!line", "zone!=a", "spare=yes"] {
+        for no in [
+            "line=weld",
+            "zone in (b,c)",
+            "spare",
+            "!line",
+            "zone!=a",
+            "spare=yes",
+        ] {
             assert!(!selects(no, &press), "{no}");
         }
     }
 
     #[test]
     fn what_is_no_label_selector_is_refused() {
-        for bad in ["a=b=c", "zone in a", "zone in (a", "-x=1", "a=b,,c", "zone in (a b)"] {
+        for bad in [
+            "a=b=c",
+            "zone in a",
+            "zone in (a",
+            "-x=1",
+            "a=b,,c",
+            "zone in (a b)",
+        ] {
             assert!(bad.parse::<LabelSelector>().is_err(), "{bad}");
         }
     }
@@ -219,7 +235,8 @@ mod tests {
     #[test]
     fn field_selectors_know_their_fields() {
         let known = ["metadata.name", "spec.site"];
-        let document = serde_json::json!({"metadata": {"name": "press-1"}, "spec": {"site": "berlin"}});
+        let document =
+            serde_json::json!({"metadata": {"name": "press-1"}, "spec": {"site": "berlin"}});
         let matches = |text| FieldSelector::parse(text, &known).map(|s| s.matches(&document));
         assert_eq!(matches("metadata.name=press-1,spec.site!=ulm"), Ok(true));
         assert_eq!(matches("spec.site=ulm"), Ok(false));

@@ -81,7 +81,9 @@ pub(super) async fn summaries(
         let lost = lost.get(&node).copied().unwrap_or_default();
         node_summary(node, &total, lost, model)
     });
-    Ok(Json(SummaryReport { nodes: nodes.collect() }))
+    Ok(Json(SummaryReport {
+        nodes: nodes.collect(),
+    }))
 }
 
 fn node_summary(node: String, total: &NodeTotal, lost: u64, model: Option<&str>) -> NodeSummary {
@@ -164,9 +166,8 @@ pub(super) async fn windows(
 fn window_row(stored: &StoredWindow) -> Option<WindowRow> {
     let window = Window::decode(&stored.payload).ok()?;
     let requests = window.models.iter();
-    let requests = requests.map(|(label, stats)| {
-        (format!("{}@{}", label.model, label.version), stats.requests)
-    });
+    let requests = requests
+        .map(|(label, stats)| (format!("{}@{}", label.model, label.version), stats.requests));
     Some(WindowRow {
         lineage: stored.lineage.to_string(),
         first: stored.first,
@@ -181,7 +182,8 @@ fn window_row(stored: &StoredWindow) -> Option<WindowRow> {
 
 fn position(token: &str) -> Result<(Lineage, u64), Failure> {
     let parts = token.split_once('-');
-    let parts = parts.and_then(|(lineage, first)| Some((lineage.parse().ok()?, first.parse().ok()?)));
+    let parts =
+        parts.and_then(|(lineage, first)| Some((lineage.parse().ok()?, first.parse().ok()?)));
     parts.ok_or_else(|| Failure::invalid("continue", "take it from the page before"))
 }
 
@@ -205,9 +207,15 @@ pub(super) async fn events(
     let items = match params.after {
         Some(after) => {
             let after = i64::try_from(after).unwrap_or(i64::MAX);
-            app.store.events(&actor.tenant, after, regarding, limit).await?
+            app.store
+                .events(&actor.tenant, after, regarding, limit)
+                .await?
         }
-        None => app.store.newest_events(&actor.tenant, regarding, limit).await?,
+        None => {
+            app.store
+                .newest_events(&actor.tenant, regarding, limit)
+                .await?
+        }
     };
     Ok(Json(EventList { items }))
 }
@@ -226,7 +234,9 @@ pub(super) async fn audit(
     Caller(actor): Caller,
     Params(params): Params<AuditParams>,
 ) -> Result<Json<AuditList>, Failure> {
-    let before = params.before.map(|id| i64::try_from(id).unwrap_or(i64::MAX));
+    let before = params
+        .before
+        .map(|id| i64::try_from(id).unwrap_or(i64::MAX));
     let limit = bounded(params.limit);
     let items = app.store.audit(&actor.tenant, before, limit).await?;
     Ok(Json(AuditList { items }))
@@ -242,7 +252,10 @@ fn moment(text: &str) -> Result<Timestamp, Failure> {
     let read = text.parse().ok();
     let read = read.or_else(|| text.parse::<SignedDuration>().ok().and_then(ago));
     read.ok_or_else(|| {
-        Failure::invalid("since", "a time (2026-07-01T12:00:00Z) or how long ago (90m, 2h, 1d)")
+        Failure::invalid(
+            "since",
+            "a time (2026-07-01T12:00:00Z) or how long ago (90m, 2h, 1d)",
+        )
     })
 }
 

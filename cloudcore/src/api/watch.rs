@@ -136,7 +136,11 @@ impl<K: Rules> Watching<K> {
     /// Queues what happened since; tells whether that was all.
     async fn read(&mut self) -> Result<Read, Failure> {
         let tenant = &self.actor.tenant;
-        let changes = self.app.store.changes::<K>(tenant, self.since, BATCH).await?;
+        let changes = self
+            .app
+            .store
+            .changes::<K>(tenant, self.since, BATCH)
+            .await?;
         let Changes::Since(changes) = changes else {
             let detail = format!("version {} is too long ago", self.since);
             return Err(Failure::new(ProblemType::Expired, detail)

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use millwright_identity::{RootPin, TrustDomain};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -54,7 +54,11 @@ impl Authority {
     ///
     /// # Errors
     /// When a file is damaged, missing beside the others, or cannot be written.
-    pub(crate) fn open(directory: &Path, fleet: &TrustDomain, now: Timestamp) -> Result<Self, PkiError> {
+    pub(crate) fn open(
+        directory: &Path,
+        fleet: &TrustDomain,
+        now: Timestamp,
+    ) -> Result<Self, PkiError> {
         std::fs::create_dir_all(directory).map_err(|source| PkiError::Write {
             path: directory.to_owned(),
             source,
@@ -215,20 +219,18 @@ impl CaPaths {
 
     /// Key and certificate; `None` when neither is there.
     pub(super) fn read(&self) -> Result<Option<(KeyPair, CertificateDer<'static>)>, PkiError> {
-        let (key, certificate) = match (
-            read_if_there(&self.key)?,
-            read_if_there(&self.certificate)?,
-        ) {
-            (Some(key), Some(certificate)) => (key, certificate),
-            (None, None) => return Ok(None),
-            // The key is written last, so a certificate alone is a first start that was cut off.
-            (None, Some(_)) => return Ok(None),
-            (Some(_), None) => {
-                return Err(PkiError::Missing {
-                    path: self.certificate.clone(),
-                });
-            }
-        };
+        let (key, certificate) =
+            match (read_if_there(&self.key)?, read_if_there(&self.certificate)?) {
+                (Some(key), Some(certificate)) => (key, certificate),
+                (None, None) => return Ok(None),
+                // The key is written last, so a certificate alone is a first start that was cut off.
+                (None, Some(_)) => return Ok(None),
+                (Some(_), None) => {
+                    return Err(PkiError::Missing {
+                        path: self.certificate.clone(),
+                    });
+                }
+            };
         let key = std::str::from_utf8(&key)
             .ok()
             .and_then(|text| KeyPair::from_pem(text).ok())
@@ -244,11 +246,7 @@ impl CaPaths {
         Ok(Some((key, certificate)))
     }
 
-    pub(super) fn write(
-        &self,
-        key: &KeyPair,
-        certificate: &Certificate,
-    ) -> Result<(), PkiError> {
+    pub(super) fn write(&self, key: &KeyPair, certificate: &Certificate) -> Result<(), PkiError> {
         write_private(&self.certificate, certificate.pem().as_bytes())?;
         write_private(&self.key, key.serialize_pem().as_bytes())
     }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use millwright_identity::NodeIdentity;
-use rcgen::{
-    CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType,
-};
+use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
 use super::authority::{blank_params, set_validity};
@@ -56,7 +54,10 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
         ];
         let expires = set_validity(&mut params, now, LIFETIME);
-        let serial = params.serial_number.as_ref().map(rcgen::SerialNumber::to_bytes);
+        let serial = params
+            .serial_number
+            .as_ref()
+            .map(rcgen::SerialNumber::to_bytes);
         let certificate = params
             .signed_by(&csr.public_key, &self.nodes.issuer)
             .map_err(made)?;

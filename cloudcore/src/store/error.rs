@@ -8,7 +8,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum StoreError {
     /// The file cannot be opened.
-    #[error("cannot open the store {path}: is the data directory there and writable, and the disk not full?")]
+    #[error(
+        "cannot open the store {path}: is the data directory there and writable, and the disk not full?"
+    )]
     Open {
         /// The database file.
         path: PathBuf,

@@ -93,12 +93,20 @@ impl Store {
                     continue;
                 }
                 if items.len() == limit {
-                    return Ok(Page { items, more: true, version });
+                    return Ok(Page {
+                        items,
+                        more: true,
+                        version,
+                    });
                 }
                 items.push(resource);
             }
             if last {
-                return Ok(Page { items, more: false, version });
+                return Ok(Page {
+                    items,
+                    more: false,
+                    version,
+                });
             }
         }
     }
@@ -121,13 +129,21 @@ impl Store {
         let columns = "SELECT name, labels, annotations, spec, status, generation, resource_version, created_version, created_ms";
         let mut query = sqlx::QueryBuilder::new(columns);
         query.push(", 0 AS deleted FROM resource WHERE tenant = ");
-        query.push_bind(tenant).push(" AND kind = ").push_bind(K::KIND);
+        query
+            .push_bind(tenant)
+            .push(" AND kind = ")
+            .push_bind(K::KIND);
         query.push(" AND resource_version > ").push_bind(since);
         query.push(" UNION ALL ").push(columns);
         query.push(", 1 AS deleted FROM tombstone WHERE tenant = ");
-        query.push_bind(tenant).push(" AND kind = ").push_bind(K::KIND);
+        query
+            .push_bind(tenant)
+            .push(" AND kind = ")
+            .push_bind(K::KIND);
         query.push(" AND resource_version > ").push_bind(since);
-        query.push(" ORDER BY resource_version LIMIT ").push_bind(limit);
+        query
+            .push(" ORDER BY resource_version LIMIT ")
+            .push_bind(limit);
         let rows = query.build().fetch_all(&mut *transaction).await?;
         let changes = rows.iter().map(|row| {
             let resource = resource_of::<K>(row)?;
@@ -203,8 +219,8 @@ impl Write {
         let version = self.next_resource_version().await?;
         let spec = to_json(&resource.spec);
         let generation: i64 = sqlx::query_scalar(
-            "UPDATE resource SET labels = ?, annotations = ?, generation = generation + (spec <> ?3), spec = ?3,
-             status = ?, resource_version = ? WHERE tenant = ? AND kind = ? AND name = ? RETURNING generation",
+            "UPDATE resource SET labels = ?1, annotations = ?2, generation = generation + (spec <> ?3), spec = ?3,
+             status = ?4, resource_version = ?5 WHERE tenant = ?6 AND kind = ?7 AND name = ?8 RETURNING generation",
         )
         .bind(to_json(&resource.metadata.labels))
         .bind(to_json(&resource.metadata.annotations))

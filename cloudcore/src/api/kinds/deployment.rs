@@ -81,8 +81,12 @@ fn check_strategy(spec: &ModelDeploymentSpec) -> Result<(), Failure> {
     let mut percent = 0_u32;
     for (index, wave) in waves.iter().enumerate() {
         let field = |part: &str| format!("spec.strategy.waves[{index}].{part}");
-        parse::<DeploymentName>(&field("name"), &wave.name)
-            .map_err(|_| Failure::invalid(field("name"), "a wave's name is lower-case letters, digits and -"))?;
+        parse::<DeploymentName>(&field("name"), &wave.name).map_err(|_| {
+            Failure::invalid(
+                field("name"),
+                "a wave's name is lower-case letters, digits and -",
+            )
+        })?;
         if !names.insert(&wave.name) {
             return Err(Failure::invalid(field("name"), "two waves have this name"));
         }

@@ -41,7 +41,12 @@ impl Rules for JoinToken {
         attempt: Attempt<'_>,
         mut token: Resource<Self>,
     ) -> Result<Resource<Self>, Failure> {
-        let Attempt { app, actor, write, now } = attempt;
+        let Attempt {
+            app,
+            actor,
+            write,
+            now,
+        } = attempt;
         let site = &token.spec.site;
         if write.find::<Site>(&actor.tenant, site).await?.is_none() {
             let detail = format!("there is no site named `{site}`");
@@ -74,9 +79,11 @@ impl Rules for JoinToken {
         if same_spec(old, new) {
             return Ok(());
         }
-        Err(Failure::new(ProblemType::Immutable, "a join token does not change")
-            .at("spec")
-            .hint("create another one"))
+        Err(
+            Failure::new(ProblemType::Immutable, "a join token does not change")
+                .at("spec")
+                .hint("create another one"),
+        )
     }
 
     async fn before_delete(attempt: Attempt<'_>, old: &Resource<Self>) -> Result<(), Failure> {

@@ -36,8 +36,9 @@ impl Rules for Model {
             Some(version) => {
                 let name = &version.metadata.name;
                 let detail = format!("version `{name}` of it exists");
-                Err(Failure::new(ProblemType::InUse, detail)
-                    .hint(format!("delete its versions first: fleetctl delete modelversion {name}")))
+                Err(Failure::new(ProblemType::InUse, detail).hint(format!(
+                    "delete its versions first: fleetctl delete modelversion {name}"
+                )))
             }
         }
     }

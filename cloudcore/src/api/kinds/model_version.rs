@@ -41,7 +41,12 @@ impl Rules for ModelVersion {
         attempt: Attempt<'_>,
         mut resource: Resource<Self>,
     ) -> Result<Resource<Self>, Failure> {
-        let Attempt { app, actor, write, now } = attempt;
+        let Attempt {
+            app,
+            actor,
+            write,
+            now,
+        } = attempt;
         let files = file_list(&resource.spec)?;
         let signer = claimed_signer(&resource.spec.bundle, &files)
             .map_err(|fault| bad_package(fault).at("spec.bundle"))?;
@@ -82,9 +87,11 @@ impl Rules for ModelVersion {
         if same_spec(old, new) {
             return Ok(());
         }
-        Err(Failure::new(ProblemType::Immutable, "a model version does not change")
-            .at("spec")
-            .hint("push another version"))
+        Err(
+            Failure::new(ProblemType::Immutable, "a model version does not change")
+                .at("spec")
+                .hint("push another version"),
+        )
     }
 
     async fn before_delete(attempt: Attempt<'_>, old: &Resource<Self>) -> Result<(), Failure> {
@@ -137,9 +144,9 @@ async fn read_manifest(app: &App, tenant: &str, files: &FileList) -> Result<Mani
                     entry.path, entry.size_bytes
                 ),
             };
-            return Err(bad_package(detail)
-                .at(format!("spec.files[{index}]"))
-                .hint("upload every file first: PUT /api/v1/blobs/<digest>; fleetctl model push does"));
+            return Err(bad_package(detail).at(format!("spec.files[{index}]")).hint(
+                "upload every file first: PUT /api/v1/blobs/<digest>; fleetctl model push does",
+            ));
         }
     }
     let digest = files.manifest().digest;

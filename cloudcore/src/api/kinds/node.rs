@@ -30,7 +30,8 @@ impl Rules for Node {
         }
         let name = &old.metadata.name;
         let detail = format!("node `{name}` is enrolled");
-        Err(Failure::new(ProblemType::InUse, detail)
-            .hint(format!("take it out of service first: fleetctl node decommission {name}")))
+        Err(Failure::new(ProblemType::InUse, detail).hint(format!(
+            "take it out of service first: fleetctl node decommission {name}"
+        )))
     }
 }

@@ -7,8 +7,12 @@ use crate::api::failure::{Failure, ProblemType};
 
 impl Rules for Rollout {
     const VERBS: &'static [Verb] = &[];
-    const FIELDS: &'static [&'static str] =
-        &["metadata.name", "spec.deployment", "spec.model", "status.phase"];
+    const FIELDS: &'static [&'static str] = &[
+        "metadata.name",
+        "spec.deployment",
+        "spec.model",
+        "status.phase",
+    ];
 
     fn check(_: &Resource<Self>) -> Result<(), Failure> {
         Err(read_only())

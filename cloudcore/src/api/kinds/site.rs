@@ -19,7 +19,10 @@ impl Rules for Site {
             ("spec.displayName", &site.spec.display_name),
             ("spec.gridZone", &site.spec.grid_zone),
         ] {
-            if text.as_ref().is_some_and(|text| text.len() > TEXT_LENGTH_MAX) {
+            if text
+                .as_ref()
+                .is_some_and(|text| text.len() > TEXT_LENGTH_MAX)
+            {
                 let detail = format!("at most {TEXT_LENGTH_MAX} bytes, please");
                 return Err(Failure::invalid(field, detail));
             }
