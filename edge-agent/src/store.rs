@@ -27,7 +27,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use outbox::{Greeting, Outbox, OutboxLimits, Outgoing, OutgoingBody, PAYLOAD_BYTES_MAX};
+pub use outbox::{
+    Greeting, Outbox, OutboxLimits, Outgoing, OutgoingBody, PAYLOAD_BYTES_MAX, Place,
+};
 pub use recovery::RecoveryNote;
 pub use state::{STATE_KEY_BYTES_MAX, StateStore};
 

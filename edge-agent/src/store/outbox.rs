@@ -47,6 +47,15 @@ impl Default for OutboxLimits {
     }
 }
 
+/// Where a record stands: what a later process compares to know that it was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The outbox store.
+    pub lineage: Lineage,
+    /// Its number in its stream.
+    pub sequence: u64,
+}
+
 /// What a Hello says about the outbox.
 #[derive(Clone)]
 pub struct Greeting {
@@ -91,6 +100,15 @@ pub enum OutgoingBody {
     Gap(GapReason),
 }
 
+/// Where a record was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The outbox it lies in.
+    pub lineage: Lineage,
+    /// Its number in its stream.
+    pub sequence: u64,
+}
+
 /// Handle to the outbox; clones share it. The store closes when [`Outbox::close`] returns or the last
 /// handle is gone.
 #[derive(Clone, Debug)]
@@ -132,11 +150,11 @@ impl Outbox {
         Ok((Self { commands, backlog }, notes))
     }
 
-    /// Stores a record and returns its sequence number once it is durable.
+    /// Stores a record and returns its place once it is durable.
     ///
     /// # Errors
     /// When the payload is too large or the disk refuses; then nothing is stored and the number is not used.
-    pub async fn append(&self, stream: Stream, payload: Bytes) -> Result<u64, StoreError> {
+    pub async fn append(&self, stream: Stream, payload: Bytes) -> Result<Place, StoreError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(StoreError::TooLarge {
                 length: payload.len(),

@@ -26,7 +26,7 @@ fn payload(number: usize) -> Bytes {
 async fn fill(outbox: &Outbox, count: usize) {
     for number in 1..=count {
         let sequence = outbox.append(Stream::Summaries, payload(number)).await;
-        assert_eq!(sequence.unwrap(), number as u64);
+        assert_eq!(sequence.unwrap().sequence, number as u64);
     }
 }
 
@@ -96,6 +96,7 @@ async fn many_appends_at_once_get_distinct_numbers() {
         .await
         .unwrap()
         .into_iter()
+        .map(|place| place.sequence)
         .collect();
     assert_eq!(sequences, (1..=200).collect());
 }
@@ -117,7 +118,8 @@ async fn a_full_disk_is_a_named_error_and_wastes_no_number() {
     outbox.close().await;
     let (outbox, _) = open(&directory).await;
     assert_eq!(
-        outbox.append(Stream::Summaries, payload(2)).await.unwrap(),
+        outbox.append(Stream::Summaries, payload(2)).await.unwrap()
+            .sequence,
         2
     );
 }
@@ -171,7 +173,8 @@ async fn a_hopeless_store_is_set_aside_and_the_loss_is_declared() {
     let sent = drain(&outbox, 0).await;
     assert_eq!(sent[0].body, OutgoingBody::Gap(GapReason::Quarantined));
     assert_eq!(
-        outbox.append(Stream::Summaries, payload(9)).await.unwrap(),
+        outbox.append(Stream::Summaries, payload(9)).await.unwrap()
+            .sequence,
         2
     );
 }

@@ -12,7 +12,7 @@ use edge_core::outbox::{Backlog, Cursor, Room, Stream};
 use millwright_proto::ids::Lineage;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Greeting, OutboxLimits, Outgoing};
+use super::{Greeting, OutboxLimits, Outgoing, Place};
 use crate::store::recovery::{self, DirectoryLock};
 use crate::store::{RecoveryNote, StoreError};
 
@@ -31,7 +31,7 @@ pub(super) enum Command {
     Append {
         stream: Stream,
         payload: Bytes,
-        reply: Reply<u64>,
+        reply: Reply<Place>,
     },
     Greet {
         reply: Reply<Greeting>,
@@ -88,7 +88,7 @@ pub(super) struct Writer {
 struct Append {
     stream: Stream,
     payload: Bytes,
-    reply: Reply<u64>,
+    reply: Reply<Place>,
 }
 
 impl Writer {
@@ -179,15 +179,17 @@ impl Writer {
             .collect();
         let mut tried = Vec::new();
         let result = match self.books() {
-            Ok(books) => books.append(&records, &mut tried),
+            Ok(books) => books
+                .append(&records, &mut tried)
+                .map(|sequences| (books.lineage(), sequences)),
             Err(error) => Err(error),
         };
         match result {
-            Ok(sequences) => {
+            Ok((lineage, sequences)) => {
                 self.publish_backlog();
                 for (append, sequence) in group.into_iter().zip(sequences) {
                     // A caller that went away has its record stored all the same.
-                    drop(append.reply.send(Ok(sequence)));
+                    drop(append.reply.send(Ok(Place { lineage, sequence })));
                 }
             }
             Err(error) => {

@@ -1,0 +1,429 @@
+//! The loop of the link: dial, say Hello, run the session, and again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use edge_core::link::{Dialler, Ended, Routes, Step, Transport};
+use millwright_proto::frame;
+use millwright_proto::link::{Applied, FenceReason, Uplink};
+use tokio::sync::watch;
+
+use super::blobs::Channel;
+use super::quic::QuicDialer;
+use super::session::{Action, Session, SessionEnd};
+use super::totals::{Totals, whole_ms};
+use super::wire::{Wire, WireError};
+use super::ws::WebSocketDialer;
+use super::{LinkConfig, LinkState, LinkStatus, ReceivedDesired};
+use crate::store::Outbox;
+
+/// Handing one frame to the transport may take this long: a peer that reads nothing is dead.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How each transport is dialled, as far as it has an address.
+pub(super) struct Dialers {
+    quic: Option<QuicDialer>,
+    websocket: Option<WebSocketDialer>,
+}
+
+impl Dialers {
+    pub(super) fn new(config: &LinkConfig, tls: &Arc<rustls::ClientConfig>) -> Self {
+        let quic = config.quic.clone().and_then(|address| {
+            QuicDialer::new(address, tls)
+                .inspect_err(|error| tracing::error!(%error, "QUIC cannot be used"))
+                .ok()
+        });
+        let websocket = config.websocket.clone();
+        Self {
+            quic,
+            websocket: websocket.map(|address| WebSocketDialer::new(address, tls)),
+        }
+    }
+
+    fn routes(&self) -> Option<Routes> {
+        match (&self.quic, &self.websocket) {
+            (Some(_), Some(_)) => Some(Routes::Both),
+            (Some(_), None) => Some(Routes::Only(Transport::Quic)),
+            (None, Some(_)) => Some(Routes::Only(Transport::WebSocket)),
+            (None, None) => None,
+        }
+    }
+
+    async fn dial(&self, transport: Transport) -> Result<(Wire, Channel), WireError> {
+        match (transport, &self.quic, &self.websocket) {
+            (Transport::Quic, Some(dialer), _) => {
+                let wire = dialer.dial().await?;
+                let channel = Channel::Quic(wire.connection());
+                Ok((Wire::Quic(wire), channel))
+            }
+            (Transport::WebSocket, _, Some(dialer)) => {
+                let wire = dialer.dial().await?;
+                let channel = Channel::WebSocket {
+                    dialer: dialer.clone(),
+                    meter: wire.meter(),
+                };
+                Ok((Wire::WebSocket(Box::new(wire)), channel))
+            }
+            (Transport::Quic | Transport::WebSocket, ..) => {
+                Err(WireError::Ended(format!("{transport} has no address")))
+            }
+        }
+    }
+
+    /// Resolves to whether QUIC answers; never when it has no address.
+    async fn probe(&self, timeout: Duration) -> bool {
+        match &self.quic {
+            Some(dialer) => {
+                let probe = tokio::time::timeout(timeout, Box::pin(dialer.probe()));
+                matches!(probe.await, Ok(Ok(())))
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Everything the task owns.
+pub(super) struct Runner {
+    pub(super) config: LinkConfig,
+    pub(super) dialers: Dialers,
+    pub(super) outbox: Outbox,
+    pub(super) desired: watch::Sender<Option<ReceivedDesired>>,
+    pub(super) applied: watch::Receiver<Applied>,
+    pub(super) state: watch::Sender<LinkState>,
+    pub(super) totals: Totals,
+    pub(super) channel: watch::Sender<Option<Channel>>,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// A session that has been welcomed.
+struct Live {
+    wire: Wire,
+    session: Session,
+}
+
+/// How one dial ended.
+enum Dialled {
+    Live(Box<Live>),
+    /// The transport did not get through: the other one may.
+    Unreachable(String),
+    /// Cloudcore answered and sent this agent away: the other transport would hear the same.
+    Answered(SessionEnd),
+}
+
+impl Runner {
+    pub(super) async fn run(mut self) {
+        let began = Instant::now();
+        let now_ms = || whole_ms(began.elapsed());
+        let Some(routes) = self.dialers.routes() else {
+            self.set_status(LinkStatus::Disabled);
+            return;
+        };
+        let worked = self.outbox.greet().await.ok().and_then(|g| g.worked);
+        let mut stopped = self.stopped.clone();
+        let mut dialler = Dialler::new(routes, worked, now_ms());
+        while !*stopped.borrow() {
+            let (transport, timeout_ms) = match dialler.next(now_ms()) {
+                Step::Wait { until_ms } => {
+                    let pause = Duration::from_millis(until_ms.saturating_sub(now_ms()));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = stopping(&mut stopped) => {}
+                    }
+                    continue;
+                }
+                Step::Dial {
+                    transport,
+                    timeout_ms,
+                } => (transport, timeout_ms),
+            };
+            let timeout = Duration::from_millis(timeout_ms);
+            let dialled = tokio::select! {
+                dialled = Box::pin(self.dial(transport, timeout)) => dialled,
+                () = stopping(&mut stopped) => break,
+            };
+            match dialled {
+                Dialled::Live(live) => {
+                    dialler.welcomed(transport, now_ms());
+                    let end = self.live(*live, transport, &mut dialler, now_ms).await;
+                    self.ended(&end, transport);
+                    dialler.ended(outcome(&end), now_ms(), random());
+                }
+                Dialled::Unreachable(reason) => {
+                    tracing::debug!(%transport, %reason, "cloudcore was not reached");
+                    self.set_error(reason);
+                    dialler.failed(transport, now_ms(), random());
+                }
+                Dialled::Answered(end) => {
+                    self.ended(&end, transport);
+                    dialler.ended(outcome(&end), now_ms(), random());
+                }
+            }
+        }
+    }
+
+    /// Connects and gets as far as a persisted Welcome.
+    async fn dial(&mut self, transport: Transport, timeout: Duration) -> Dialled {
+        let greeting = match self.outbox.greet().await {
+            Ok(greeting) => greeting,
+            Err(error) => return Dialled::Answered(SessionEnd::Lost(error.to_string())),
+        };
+        let establish = async {
+            let (wire, channel) = self.dialers.dial(transport).await?;
+            let applied = self.applied.borrow_and_update().clone();
+            let (session, hello) = Session::begin(&self.config, greeting, &applied, Instant::now());
+            let mut live = Live { wire, session };
+            live.send(&hello).await?;
+            let body = live.wire.receive().await?;
+            Ok::<_, WireError>((live, channel, body))
+        };
+        let (mut live, channel, body) = match tokio::time::timeout(timeout, establish).await {
+            Ok(Ok(established)) => established,
+            Ok(Err(error)) => return Dialled::Unreachable(error.to_string()),
+            Err(_elapsed) => {
+                return Dialled::Unreachable(format!(
+                    "no answer over {transport} within {} s",
+                    timeout.as_secs()
+                ));
+            }
+        };
+        match live.session.received(body, Instant::now()) {
+            Some(Action::Welcomed {
+                secret, watermarks, ..
+            }) => {
+                let persisted = self.outbox.welcomed(transport, secret, watermarks).await;
+                if let Err(error) = persisted {
+                    live.wire.close().await;
+                    return Dialled::Answered(SessionEnd::Lost(error.to_string()));
+                }
+                self.totals.session_began(live.wire.gauge());
+                self.channel.send_replace(Some(channel));
+                self.state.send_replace(LinkState {
+                    status: LinkStatus::Connected { transport },
+                    last_error: None,
+                });
+                tracing::info!(%transport, "connected to cloudcore");
+                Dialled::Live(Box::new(live))
+            }
+            Some(Action::End(end)) => {
+                live.wire.close().await;
+                Dialled::Answered(end)
+            }
+            Some(Action::Acknowledge { .. } | Action::Desired(_)) | None => {
+                Dialled::Unreachable("cloudcore answered Hello with another message".to_owned())
+            }
+        }
+    }
+
+    /// Runs a welcomed session to its end.
+    async fn live(
+        &mut self,
+        mut live: Live,
+        transport: Transport,
+        dialler: &mut Dialler,
+        now_ms: impl Fn() -> u64,
+    ) -> SessionEnd {
+        let end = match self.exchange(&mut live, transport, dialler, now_ms).await {
+            Ok(end) => end,
+            Err(reason) => SessionEnd::Lost(reason),
+        };
+        self.channel.send_replace(None);
+        self.totals.session_ended();
+        live.wire.close().await;
+        end
+    }
+
+    async fn exchange(
+        &mut self,
+        live: &mut Live,
+        transport: Transport,
+        dialler: &mut Dialler,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<SessionEnd, String> {
+        let text = |error: WireError| error.to_string();
+        let mut stopped = self.stopped.clone();
+        let mut backlog = self.outbox.backlog();
+        let applied = self.applied.borrow_and_update().clone();
+        let first = live.session.welcome_persisted(applied);
+        live.send(&first).await.map_err(text)?;
+        loop {
+            backlog.borrow_and_update();
+            self.pump(live).await?;
+            let deadline = live.session.deadline();
+            let probe_at = dialler.probe_at_ms();
+            let probe_pause = probe_at.map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
+            tokio::select! {
+                body = live.wire.receive() => {
+                    let body = body.map_err(text)?;
+                    let action = live.session.received(body, Instant::now());
+                    if let Some(end) = self.act(action).await? {
+                        return Ok(end);
+                    }
+                }
+                changed = backlog.changed() => {
+                    changed.map_err(|_| "the outbox is closed".to_owned())?;
+                }
+                changed = self.applied.changed() => {
+                    if changed.is_err() {
+                        return Ok(SessionEnd::Stopping);
+                    }
+                    let applied = self.applied.borrow_and_update().clone();
+                    if let Some(uplink) = live.session.applied(applied) {
+                        live.send(&uplink).await.map_err(text)?;
+                    }
+                }
+                () = until(deadline) => return Ok(live.session.expired()),
+                () = pause(probe_pause) => {
+                    // The session waits for the probe: a few round trips, or three seconds of silence
+                    // once in a long while, and nothing is lost by it.
+                    let timeout = Duration::from_millis(edge_core::link::QUIC_DIAL_MS);
+                    if self.dialers.probe(timeout).await {
+                        dialler.probe_answered();
+                        tracing::info!(%transport, "QUIC answers again: switching to it");
+                        return Ok(SessionEnd::Switching);
+                    }
+                    dialler.probe_silent(now_ms(), random());
+                }
+                () = stopping(&mut stopped) => return Ok(SessionEnd::Stopping),
+            }
+        }
+    }
+
+    /// Sends what the outbox has, as far as there is room.
+    async fn pump(&mut self, live: &mut Live) -> Result<(), String> {
+        while let Some(room) = live.session.room() {
+            let offered = self.outbox.offer(room).await;
+            let offered = offered.map_err(|error| error.to_string())?;
+            if offered.is_empty() {
+                break;
+            }
+            for outgoing in offered {
+                let uplink = live.session.offer(outgoing, Instant::now());
+                live.send(&uplink)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, action: Option<Action>) -> Result<Option<SessionEnd>, String> {
+        match action {
+            Some(Action::Acknowledge { stream, through }) => {
+                let taken = self.outbox.acknowledge(stream, through).await;
+                taken.map_err(|error| error.to_string())?;
+            }
+            Some(Action::Desired(desired)) => {
+                tracing::info!(generation = %desired.generation, "desired state received");
+                self.desired.send_replace(Some(desired));
+            }
+            Some(Action::End(end)) => return Ok(Some(end)),
+            // The session lets only the first Welcome through, and that one was taken by the dial.
+            Some(Action::Welcomed { .. }) | None => {}
+        }
+        Ok(None)
+    }
+
+    fn ended(&self, end: &SessionEnd, transport: Transport) {
+        match end {
+            SessionEnd::Lost(reason) => {
+                tracing::info!(%transport, %reason, "the session with cloudcore ended");
+                self.set_error(reason.clone());
+            }
+            SessionEnd::ComeBack { after_ms } => {
+                tracing::info!(%transport, after_ms, "cloudcore asked to come back later");
+                self.set_error("cloudcore asked to come back later".to_owned());
+            }
+            SessionEnd::Fenced { reason, message } => {
+                let reason = fence_name(*reason);
+                tracing::error!(%transport, reason, message, "cloudcore refuses this node");
+                let error = format!("cloudcore refuses this node ({reason}): {message}");
+                let message = message.clone();
+                self.set_status(LinkStatus::Fenced { reason, message });
+                self.state
+                    .send_modify(|state| state.last_error = Some(error));
+            }
+            SessionEnd::Unsupported(message) => {
+                tracing::error!(%transport, message, "cloudcore speaks another protocol version");
+                self.set_error(message.clone());
+            }
+            SessionEnd::Switching | SessionEnd::Stopping => {
+                self.set_status(LinkStatus::Connecting);
+            }
+        }
+    }
+
+    fn set_status(&self, status: LinkStatus) {
+        self.state.send_modify(|state| state.status = status);
+    }
+
+    fn set_error(&self, reason: String) {
+        self.state.send_replace(LinkState {
+            status: LinkStatus::Connecting,
+            last_error: Some(reason),
+        });
+    }
+}
+
+impl Live {
+    async fn send(&mut self, uplink: &Uplink) -> Result<(), WireError> {
+        let body = frame::encode_body(uplink)?;
+        match tokio::time::timeout(SEND_TIMEOUT, self.wire.send(body)).await {
+            Ok(sent) => sent,
+            Err(_elapsed) => Err(WireError::Ended("cloudcore reads nothing".to_owned())),
+        }
+    }
+}
+
+fn outcome(end: &SessionEnd) -> Ended {
+    match end {
+        SessionEnd::Lost(_) | SessionEnd::Stopping => Ended::Lost,
+        SessionEnd::Switching => Ended::Switching,
+        SessionEnd::ComeBack { after_ms } => Ended::ComeBack {
+            after_ms: *after_ms,
+        },
+        SessionEnd::Unsupported(_) => Ended::Refused,
+        SessionEnd::Fenced { reason, .. } => match reason {
+            FenceReason::Superseded => Ended::Superseded,
+            FenceReason::Cloned | FenceReason::Revoked | FenceReason::Identity => Ended::Refused,
+            // A bug on one side; the next session begins from the watermarks and may well succeed.
+            FenceReason::Protocol | FenceReason::Unspecified => Ended::Lost,
+        },
+    }
+}
+
+const fn fence_name(reason: FenceReason) -> &'static str {
+    match reason {
+        FenceReason::Superseded => "superseded",
+        FenceReason::Cloned => "cloned",
+        FenceReason::Revoked => "revoked",
+        FenceReason::Identity => "identity",
+        FenceReason::Protocol => "protocol",
+        FenceReason::Unspecified => "unspecified",
+    }
+}
+
+async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the handle is gone, and then nobody wants the link either.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pause(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn random() -> u64 {
+    let random = ring::rand::SystemRandom::new();
+    let bytes = ring::rand::generate::<[u8; 8]>(&random)
+        .expect("the kernel's random source does not fail once the system is up");
+    u64::from_be_bytes(bytes.expose())
+}

@@ -1,0 +1,234 @@
+//! WebSocket over TLS over TCP: for networks that let no UDP through.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use millwright_identity::server_name;
+use millwright_proto::frame::{FRAME_BYTES_MAX, PROTOCOL};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::totals::Meter;
+use super::wire::WireError;
+
+/// Ping this often: middleboxes commonly forget a silent TCP flow after a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// A connection on which nothing arrives for this long is dead: two pongs may get lost.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// tungstenite's default of 128 KiB is for servers with few clients.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Unsent bytes kept beyond one message.
+const WRITE_BUFFER_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
+
+/// How long a goodbye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+pub(super) type Stream = TlsStream<Metered>;
+
+/// Dials cloudcore over TCP: for the session and, beside it, for blobs.
+#[derive(Clone)]
+pub(super) struct WebSocketDialer {
+    address: String,
+    connector: TlsConnector,
+}
+
+impl WebSocketDialer {
+    pub(super) fn new(address: String, tls: &rustls::ClientConfig) -> Self {
+        let mut tls = tls.clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.enable_early_data = false;
+        Self {
+            address,
+            connector: TlsConnector::from(Arc::new(tls)),
+        }
+    }
+
+    /// Opens a session's WebSocket. The caller bounds the time.
+    pub(super) async fn dial(&self) -> Result<WebSocketWire, WireError> {
+        let meter = Arc::new(Meter::default());
+        let stream = self.connect(&meter).await?;
+        let mut request = format!("wss://{}/session", self.address)
+            .into_client_request()
+            .map_err(|error| self.failed(&error))?;
+        let protocol = HeaderValue::from_static(PROTOCOL);
+        request
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+            .max_message_size(Some(FRAME_BYTES_MAX))
+            .max_frame_size(Some(FRAME_BYTES_MAX));
+        let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        let (socket, _response) = Box::pin(upgrade)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let now = Instant::now();
+        Ok(WebSocketWire {
+            socket,
+            meter,
+            ping_at: now + KEEP_ALIVE,
+            dead_at: now + IDLE_TIMEOUT,
+        })
+    }
+
+    /// A TLS connection, its bytes counted by `meter`.
+    pub(super) async fn connect(&self, meter: &Arc<Meter>) -> Result<Stream, WireError> {
+        let socket = TcpStream::connect(&self.address)
+            .await
+            .map_err(|error| self.failed(&error))?;
+        socket
+            .set_nodelay(true)
+            .map_err(|error| self.failed(&error))?;
+        let metered = Metered {
+            socket,
+            meter: Arc::clone(meter),
+        };
+        self.connector
+            .connect(server_name(), metered)
+            .await
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// `host:port` as dialled.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn failed(&self, reason: &impl ToString) -> WireError {
+        WireError::Dial {
+            transport: "websocket",
+            address: self.address.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// The WebSocket of a session.
+pub(super) struct WebSocketWire {
+    socket: WebSocketStream<Stream>,
+    meter: Arc<Meter>,
+    ping_at: Instant,
+    dead_at: Instant,
+}
+
+impl WebSocketWire {
+    pub(super) async fn receive(&mut self) -> Result<Bytes, WireError> {
+        loop {
+            let due = self.ping_at.min(self.dead_at);
+            let message = tokio::select! {
+                message = self.socket.next() => message,
+                () = tokio::time::sleep_until(due) => {
+                    self.keep_alive().await?;
+                    continue;
+                }
+            };
+            self.dead_at = Instant::now() + IDLE_TIMEOUT;
+            match message {
+                Some(Ok(Message::Binary(body))) => return Ok(body),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Text(_))) => {
+                    return Err(WireError::Ended("cloudcore sent text".into()));
+                }
+                Some(Ok(Message::Close(_))) | None => {
+                    return Err(WireError::Ended("cloudcore closed the connection".into()));
+                }
+                Some(Err(error)) => return Err(ended(&error)),
+            }
+        }
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), WireError> {
+        let now = Instant::now();
+        if now >= self.dead_at {
+            let silent = format!("nothing arrived for {} s", IDLE_TIMEOUT.as_secs());
+            return Err(WireError::Ended(silent));
+        }
+        self.ping_at = now + KEEP_ALIVE;
+        let ping = Message::Ping(Bytes::new());
+        self.socket.send(ping).await.map_err(|error| ended(&error))
+    }
+
+    pub(super) async fn send(&mut self, body: Bytes) -> Result<(), WireError> {
+        self.ping_at = Instant::now() + KEEP_ALIVE;
+        let message = Message::Binary(body);
+        self.socket
+            .send(message)
+            .await
+            .map_err(|error| ended(&error))
+    }
+
+    pub(super) async fn close(mut self) {
+        // Errors mean that it is closed already.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
+    }
+
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+}
+
+fn ended(error: &Error) -> WireError {
+    WireError::Ended(error.to_string())
+}
+
+/// A TCP stream whose bytes are counted.
+pub(super) struct Metered {
+    socket: TcpStream,
+    meter: Arc<Meter>,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        let read = (buffer.filled().len() - before) as u64;
+        self.meter.received_bytes.fetch_add(read, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.socket).poll_write(context, bytes))?;
+        self.meter
+            .sent_bytes
+            .fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
