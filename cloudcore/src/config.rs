@@ -43,6 +43,8 @@ pub(crate) struct Config {
     /// Host that enrolled agents are told to dial. Default: none, which means the host the agent
     /// enrolled at.
     pub(crate) advertise_host: Option<String>,
+    /// Seconds of one summary window on every node. Default: 0, which leaves it to each node.
+    pub(crate) summary_window_seconds: u32,
     /// How log lines look: `text` or `json`. Default: `text`.
     pub(crate) log_format: LogFormat,
     /// What is logged, as `tracing` filter directives. Default: `info`.
@@ -94,6 +96,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "HOST")]
     #[serde(skip_serializing_if = "Option::is_none")]
     advertise_host: Option<String>,
+    /// Seconds of one summary window on every node; 0: each node's own setting [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary_window_seconds: Option<u32>,
     /// How log lines look [default: text]
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +142,7 @@ impl Default for Config {
             metrics_address: SocketAddr::from(([127, 0, 0, 1], 9464)),
             public_names: Vec::new(),
             advertise_host: None,
+            summary_window_seconds: 0,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }

@@ -14,6 +14,7 @@ mod serve;
 mod signals;
 mod spelling;
 mod store;
+mod tasks;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -81,12 +82,20 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Backup { data_dir, to } => {
             runtime.block_on(backup::backup(&data_dir, &to))?;
-            eprintln!("cloudcore: {} is backed up to {}", data_dir.display(), to.display());
+            eprintln!(
+                "cloudcore: {} is backed up to {}",
+                data_dir.display(),
+                to.display()
+            );
             Ok(())
         }
         Command::Restore { from, data_dir } => {
             runtime.block_on(backup::restore(&from, &data_dir))?;
-            eprintln!("cloudcore: {} is restored to {}", from.display(), data_dir.display());
+            eprintln!(
+                "cloudcore: {} is restored to {}",
+                from.display(),
+                data_dir.display()
+            );
             Ok(())
         }
     }

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::app::{Addresses, App, OpenError};
 use crate::config::Config;
@@ -25,15 +26,12 @@ use listeners::{BindError, Listeners};
 /// Written once every listener is bound, for scripts and tests.
 const ADDRESSES_FILE: &str = "addresses.json";
 
-/// What desired states say of the length of a summary window: each node's own configuration decides.
-const SUMMARY_WINDOW_MS: u32 = 0;
-
 /// Locked as long as a server runs on the directory.
 const LOCK_FILE: &str = "lock";
 
-/// Why the server could not start.
+/// Why the server could not start, or ended by itself.
 #[derive(Debug, Error)]
-pub(crate) enum StartError {
+pub(crate) enum ServeError {
     /// The data directory cannot be used.
     #[error("cannot use the data directory {path}: choose another with --data-dir")]
     DataDir {
@@ -56,6 +54,9 @@ pub(crate) enum StartError {
     /// A file in the data directory.
     #[error(transparent)]
     File(#[from] PkiError),
+    /// A part of the server ended while it should run.
+    #[error("a part of the server has ended by itself; the panic is in the log before this")]
+    Task,
     /// TLS settings.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -76,7 +77,7 @@ struct AddressesDocument {
 pub(crate) async fn serve(
     config: Config,
     ending: impl Future<Output = ()>,
-) -> Result<(), StartError> {
+) -> Result<(), ServeError> {
     let _lock = lock(&config.data_dir)?;
     let listeners = Listeners::bind(&config).await?;
     let (stop, shutdown) = watch::channel(false);
@@ -90,33 +91,32 @@ pub(crate) async fn serve(
         shutdown.clone(),
     );
     let health = health::router(Arc::clone(&app));
-    let metrics = https::serve(
-        listeners.metrics,
-        Security::Plain,
-        health,
-        shutdown.clone(),
-    );
-    let planner = Planner::new(
-        app.store.clone(),
-        Arc::clone(&app.signals),
-        SUMMARY_WINDOW_MS,
-    )
-    .run(shutdown.clone());
-    let expiry = expire::run(app.store.clone(), shutdown);
+    let metrics = https::serve(listeners.metrics, Security::Plain, health, shutdown.clone());
     write_addresses(&config.data_dir, &app)?;
-    let servers = tokio::spawn(async move { tokio::join!(api, metrics, planner, expiry) });
-    ending.await;
+    let summary_window_ms = config.summary_window_seconds.saturating_mul(1000);
+    let signals = Arc::clone(&app.signals);
+    let planner = Planner::new(app.store.clone(), signals, summary_window_ms);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(api);
+    tasks.spawn(metrics);
+    tasks.spawn(planner.run(shutdown.clone()));
+    tasks.spawn(expire::run(app.store.clone(), shutdown));
+    let ended = tokio::select! {
+        () = ending => Ok(()),
+        // Tasks end only when told to, so this one has panicked. What it did is not done any more:
+        // whoever restarts this process makes it whole again.
+        _ = tasks.join_next() => Err(ServeError::Task),
+    };
     tracing::info!("ending: requests in flight are finished first");
     stop.send_replace(true);
-    // A panic inside has been logged; everything else is still to be closed.
-    let _ = servers.await;
+    while tasks.join_next().await.is_some() {}
     app.store.close().await;
-    Ok(())
+    ended
 }
 
 /// Makes the data directory, and keeps other servers off it as long as the answer lives.
-fn lock(data_dir: &Path) -> Result<std::fs::File, StartError> {
-    let failed = |source| StartError::DataDir {
+fn lock(data_dir: &Path) -> Result<std::fs::File, ServeError> {
+    let failed = |source| ServeError::DataDir {
         path: data_dir.to_owned(),
         source,
     };
@@ -132,12 +132,12 @@ fn lock(data_dir: &Path) -> Result<std::fs::File, StartError> {
         .map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Locked(data_dir.to_owned())),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServeError::Locked(data_dir.to_owned())),
         Err(errno) => Err(failed(errno.into())),
     }
 }
 
-fn write_addresses(data_dir: &Path, app: &App) -> Result<(), StartError> {
+fn write_addresses(data_dir: &Path, app: &App) -> Result<(), ServeError> {
     let Addresses {
         api,
         websocket,

@@ -11,32 +11,39 @@
 
 mod audit;
 mod blobs;
+mod changes;
 mod error;
+mod ingest;
 mod meta;
 mod migrations;
 mod nodes;
+mod planning;
 mod resources;
+mod retention;
 pub(crate) mod snapshot;
 mod tokens;
 mod windows;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool};
 use tokio::sync::watch;
 
 pub(crate) use audit::{Actor, AuditEntry, NewEvent, Outcome};
+pub(crate) use changes::{Change, Changes};
 pub(crate) use error::StoreError;
+pub(crate) use ingest::{KnownNode, KnownSession, NewSession, NewWindow, StreamKey};
 pub(crate) use meta::StoreIdentity;
-pub(crate) use resources::{Change, Changes, Page};
+pub(crate) use nodes::NewNodeIdentity;
+pub(crate) use planning::{
+    DesiredRow, DeviceRow, PlanningRows, SessionRow, StoredContent, StoredDesired, StoredSlot,
+};
+pub(crate) use retention::Retention;
 pub(crate) use tokens::StoredJoinToken;
-pub(crate) use nodes::{NewNodeIdentity, NodeCounts};
 pub(crate) use windows::{StoredWindow, WindowQuery};
 pub(crate) use write::Write;
 
@@ -55,7 +62,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The store. A cheap handle: clones share the connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    path: PathBuf,
     readers: SqlitePool,
     writer: SqlitePool,
     version: watch::Sender<i64>,
@@ -81,16 +87,12 @@ impl Store {
         };
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool.clone().max_connections(1);
-        let writer = writer
-            .connect_with(options.clone())
-            .await
-            .map_err(opened)?;
+        let writer = writer.connect_with(options.clone()).await.map_err(opened)?;
         migrations::run(&writer, &path).await?;
         let readers = pool.max_connections(READERS_MAX);
         let readers = readers.connect_with(options).await.map_err(opened)?;
         let version = write::stored_version(&readers).await?;
         Ok(Self {
-            path,
             readers,
             writer,
             version: watch::Sender::new(version),
@@ -112,11 +114,6 @@ impl Store {
     /// Tells when resources change: the highest committed resource version.
     pub(crate) fn versions(&self) -> watch::Receiver<i64> {
         self.version.subscribe()
-    }
-
-    /// The database file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Writes everything back into the one file and closes it.

@@ -133,13 +133,6 @@ impl Store {
         write.commit().await
     }
 
-    /// Adds an event on its own.
-    pub(crate) async fn record_event(&self, event: &NewEvent<'_>) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        insert_event(&mut write, event).await?;
-        write.commit().await
-    }
-
     /// The newest audit rows before `before` (all when `None`), newest first.
     pub(crate) async fn audit(
         &self,

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use millwright_proto::ids::NodeUid;
 use sqlx::Row;
 
-use super::audit::timestamp;
 use super::{Store, StoreError, Write};
 
 /// A device that enrolls.

@@ -70,9 +70,7 @@ impl DerefMut for Write {
 pub(super) async fn stored_version<'c>(
     executor: impl Executor<'c, Database = Sqlite>,
 ) -> Result<i64, StoreError> {
-    Ok(
-        sqlx::query_scalar("SELECT version FROM resource_counter")
-            .fetch_one(executor)
-            .await?,
-    )
+    Ok(sqlx::query_scalar("SELECT version FROM resource_counter")
+        .fetch_one(executor)
+        .await?)
 }

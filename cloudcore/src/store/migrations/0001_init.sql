@@ -113,6 +113,7 @@ CREATE TABLE summary_window (
     PRIMARY KEY (uid, lineage, first)
 ) STRICT;
 CREATE INDEX summary_window_by_start ON summary_window (tenant, start_ms);
+CREATE INDEX summary_window_by_arrival ON summary_window (received_ms);
 
 -- Sequence numbers that will never arrive.
 CREATE TABLE gap (
@@ -146,6 +147,7 @@ CREATE TABLE desired (
     generation INTEGER NOT NULL,
     digest     BLOB    NOT NULL,
     document   BLOB    NOT NULL, -- an encoded DesiredDocument
+    content    TEXT    NOT NULL, -- JSON: what the planner compares, so that it decodes no documents
     planned_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
