@@ -45,12 +45,17 @@ def model(version):
     forest = IsolationForest(
         n_estimators=how["trees"], max_samples=256, contamination=CONTAMINATION, random_state=SEED
     ).fit(sensors[: len(sensors) // how["share"]].astype(np.float32))
-    return to_onnx(
+    exported = to_onnx(
         forest,
         name="shuttle-anomaly",
         initial_types=[(INPUT, FloatTensorType([None, SENSORS]))],
         target_opset=OPSET,
     )
+    # The exporter walks a set, so their order would change from run to run.
+    opsets = sorted(exported.opset_import, key=lambda opset: opset.domain)
+    del exported.opset_import[:]
+    exported.opset_import.extend(opsets)
+    return exported
 
 
 def sample(count):
