@@ -13,8 +13,9 @@ UDP ?=
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, a Python with clients
+setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, an MQTT broker, a Python with clients
 	@tests/setup/setup.sh base models python-tests
+	@tests/setup/broker.sh
 
 demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, UDP=blocked blocks QUIC for one node)
 	@tests/setup/setup.sh base models

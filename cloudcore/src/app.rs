@@ -48,6 +48,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Bounds how many refusals are audited.
     pub(crate) refusals: Refusals,
+    /// Changes when the store is restored.
+    pub(crate) incarnation: Incarnation,
     /// Where agents connect.
     pub(crate) addresses: Addresses,
     /// Host that agents are told to dial, if not the one they enrolled at.
@@ -111,6 +113,7 @@ impl App {
             signals: Arc::new(Signals::default()),
             metrics: Metrics::default(),
             refusals: Refusals::default(),
+            incarnation: identity.incarnation,
             addresses,
             advertise_host: config.advertise_host.clone(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),

@@ -8,6 +8,7 @@ mod config;
 mod enroll;
 mod health;
 mod https;
+mod hub;
 mod pki;
 mod registry;
 mod serve;

@@ -17,8 +17,10 @@ use tokio::task::JoinSet;
 use crate::app::{Addresses, App, OpenError};
 use crate::config::Config;
 use crate::https::{self, Security};
+use crate::hub::{self, HubError, HubListeners, HubParts};
 use crate::pki::{self, PkiError};
 use crate::tasks::expire;
+use crate::tasks::ingest::Ingest;
 use crate::tasks::plan::Planner;
 use crate::{api, health};
 use listeners::{BindError, Listeners};
@@ -28,6 +30,9 @@ const ADDRESSES_FILE: &str = "addresses.json";
 
 /// Locked as long as a server runs on the directory.
 const LOCK_FILE: &str = "lock";
+
+/// Makes QUIC's stateless resets; kept, so that agents notice a restart at once.
+const RESET_KEY_FILE: &str = "quic-reset.key";
 
 /// Why the server could not start, or ended by itself.
 #[derive(Debug, Error)]
@@ -57,6 +62,12 @@ pub(crate) enum ServeError {
     /// A part of the server ended while it should run.
     #[error("a part of the server has ended by itself; the panic is in the log before this")]
     Task,
+    /// Sessions with agents.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// TLS settings.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -96,7 +107,17 @@ pub(crate) async fn serve(
     let summary_window_ms = config.summary_window_seconds.saturating_mul(1000);
     let signals = Arc::clone(&app.signals);
     let planner = Planner::new(app.store.clone(), signals, summary_window_ms);
+    let sockets = HubListeners {
+        websocket: listeners.websocket,
+        quic: listeners.quic,
+    };
+    let hub = hub::start(
+        hub_parts(&config.data_dir, &app).await?,
+        sockets,
+        shutdown.clone(),
+    )?;
     let mut tasks = JoinSet::new();
+    tasks.spawn(hub);
     tasks.spawn(api);
     tasks.spawn(metrics);
     tasks.spawn(planner.run(shutdown.clone()));
@@ -112,6 +133,19 @@ pub(crate) async fn serve(
     while tasks.join_next().await.is_some() {}
     app.store.close().await;
     ended
+}
+
+/// What the hub stands on. From here on every node counts as not connected until it says Hello.
+async fn hub_parts(data_dir: &Path, app: &App) -> Result<HubParts, ServeError> {
+    Ok(HubParts {
+        store: app.store.clone(),
+        registry: app.registry.clone(),
+        ingest: Ingest::start(app.store.clone(), Arc::clone(&app.signals)).await?,
+        signals: Arc::clone(&app.signals),
+        server: Arc::clone(&app.server),
+        incarnation: app.incarnation,
+        reset_key: pki::read_or_make_secret(&data_dir.join("pki").join(RESET_KEY_FILE))?,
+    })
 }
 
 /// Makes the data directory, and keeps other servers off it as long as the answer lives.

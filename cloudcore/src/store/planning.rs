@@ -103,6 +103,8 @@ pub(crate) struct StoredSlot {
     pub(crate) package: Digest,
     /// How long the replaced worker stays warm.
     pub(crate) prove_for_ms: u32,
+    /// The generation that first said all of this.
+    pub(crate) since: u64,
 }
 
 /// The desired state of a node, as it is sent.

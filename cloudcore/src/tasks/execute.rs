@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use fleet_api::{ModelDeployment, Node, Rollout, Severity, Site};
 use fleet_core::Plan;
-use fleet_core::desired::Content;
 use fleet_core::plan::{self, NewDesired, Regarding};
 use jiff::Timestamp;
 use millwright_proto::ids::{Generation, ModelName, NodeName, NodeUid};
@@ -107,7 +106,7 @@ async fn set_desired(
         models,
         summary_window_ms: desired.content.summary_window_ms,
     };
-    let content = content(&desired.content);
+    let content = content(desired);
     let document = document.encode_to_vec();
     let stored = StoredDesired {
         generation: desired.generation,
@@ -140,13 +139,22 @@ async fn kept(
     })
 }
 
-/// A content as the planner will compare it.
-fn content(content: &Content) -> StoredContent {
+/// A desired state as the planner will compare it.
+fn content(desired: &NewDesired) -> StoredContent {
+    let since = |model| {
+        desired
+            .since
+            .get(model)
+            .copied()
+            .unwrap_or(desired.generation)
+    };
+    let content = &desired.content;
     let slots = content.slots.iter().map(|(model, slot)| StoredSlot {
         model: model.to_string(),
         version: slot.version.to_string(),
         package: slot.package,
         prove_for_ms: slot.prove_for_ms,
+        since: since(model).get(),
     });
     StoredContent {
         slots: slots.collect(),

@@ -256,9 +256,11 @@ fn slot_report(slot: &link::SlotStatus) -> Option<(ModelName, SlotReport)> {
 
 fn desired(row: &DesiredRow) -> Result<Desired, Damaged> {
     let mut slots = BTreeMap::new();
+    let mut since = BTreeMap::new();
     for slot in &row.content.slots {
         let of = |what| damaged("desired state", &row.digest.to_string(), what);
         let model: ModelName = slot.model.parse().map_err(|_| of("model"))?;
+        since.insert(model.clone(), Generation::new(slot.since));
         let slot = Slot {
             version: slot.version.parse().map_err(|_| of("version"))?,
             package: slot.package,
@@ -273,6 +275,7 @@ fn desired(row: &DesiredRow) -> Result<Desired, Damaged> {
             slots,
             summary_window_ms: row.content.summary_window_ms,
         },
+        since,
     })
 }
 

@@ -1,0 +1,212 @@
+//! Live sessions with agents, over QUIC or WebSocket.
+//!
+//! ```text
+//!   quic, ws ──frames──> session ──reports──> tasks::ingest ──> store
+//!      ^                    │  ^
+//!      └──Welcome, Ack, ────┘  └── signals: desired changed, node revoked
+//!         Desired, Fenced
+//! ```
+//! Owns the transports, the table of live sessions and what is sent to a node. It does not decide who may
+//! have a session ([`crate::tasks::ingest`] does, against the store) nor what a node shall run (the planner
+//! does): it reads the newest desired state and sends it. Who a node is comes from its certificate alone.
+//!
+//! Invariants: a node has at most one live session, the newest; an `Ack` is sent only after the commit;
+//! what waits for a slow node is one mark (latest wins), never a queue. When anything fails the session
+//! ends, and the node comes back.
+
+mod admission;
+mod blobs;
+mod quic;
+mod run;
+mod session;
+mod wire;
+mod ws;
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millwright_identity::TlsError;
+use millwright_proto::ids::{Incarnation, NodeUid};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+
+use crate::pki::{PkiError, ServerIdentity};
+use crate::registry::Registry;
+use crate::signals::{Signals, draining};
+use crate::store::Store;
+use crate::tasks::ingest::{Ingest, SessionKey};
+
+/// Why the hub cannot start.
+#[derive(Debug, Error)]
+pub(crate) enum HubError {
+    /// The certificate does not fit.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate cannot carry QUIC.
+    #[error("the server certificate cannot carry QUIC: {0}")]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The reset key.
+    #[error(transparent)]
+    Key(#[from] PkiError),
+    /// The UDP socket.
+    #[error("cannot use the UDP socket for QUIC: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// What the hub stands on.
+pub(crate) struct HubParts {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) ingest: Ingest,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) server: Arc<ServerIdentity>,
+    pub(crate) incarnation: Incarnation,
+    /// Makes stateless resets, so that agents notice a restarted cloudcore at once.
+    pub(crate) reset_key: [u8; 64],
+}
+
+/// The sockets the hub accepts on.
+pub(crate) struct HubListeners {
+    pub(crate) websocket: TcpListener,
+    pub(crate) quic: UdpSocket,
+}
+
+/// What a live session has to do next. Overwritten, never queued.
+#[derive(Clone, Debug, Default)]
+struct Orders {
+    /// Counts changes of the desired state.
+    desired: u64,
+    /// Set once: the session ends.
+    end: Option<Ending>,
+}
+
+/// Why the hub ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// A newer session of the node is live.
+    Superseded,
+    /// The node may no longer connect.
+    Revoked,
+    /// The node shall connect again, and be looked at again.
+    ComeBack,
+}
+
+/// One live session as the table knows it.
+struct Live {
+    term: u64,
+    orders: watch::Sender<Orders>,
+}
+
+/// Shared by all sessions. Its one lock guards the table, is held for a look-up, and never over an await.
+struct Hub {
+    parts: HubParts,
+    live: Mutex<BTreeMap<NodeUid, Live>>,
+    shutdown: watch::Receiver<bool>,
+}
+
+/// Accepts agents until `shutdown`, then ends every session.
+///
+/// # Errors
+/// When the TLS settings or the UDP socket cannot be used.
+pub(crate) fn start(
+    parts: HubParts,
+    listeners: HubListeners,
+    shutdown: watch::Receiver<bool>,
+) -> Result<impl Future<Output = ()> + Send + use<>, HubError> {
+    let endpoint = quic::endpoint(&parts, listeners.quic)?;
+    let acceptor = ws::acceptor(&parts)?;
+    let hub = Arc::new(Hub {
+        parts,
+        live: Mutex::default(),
+        shutdown,
+    });
+    Ok(async move {
+        tokio::join!(
+            quic::accept(Arc::clone(&hub), endpoint),
+            ws::accept(Arc::clone(&hub), listeners.websocket, acceptor),
+            follow_signals(hub),
+        );
+    })
+}
+
+impl Hub {
+    fn table(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeUid, Live>> {
+        // Nothing panics while it is held; a poisoned table is still whole.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a session; the one before it is told to end.
+    fn enter(&self, session: &SessionKey) -> watch::Receiver<Orders> {
+        let (orders, receiver) = watch::channel(Orders::default());
+        let mut table = self.table();
+        match table.get(&session.uid) {
+            // The two transports may race; the store gave the newer one the higher term.
+            Some(newer) if newer.term > session.term => {
+                orders.send_modify(|orders| orders.end = Some(Ending::Superseded));
+            }
+            _ => {
+                let live = Live {
+                    term: session.term,
+                    orders,
+                };
+                if let Some(older) = table.insert(session.uid, live) {
+                    older.end(Ending::Superseded);
+                }
+            }
+        }
+        receiver
+    }
+
+    /// Takes a session out, unless a newer one has its place.
+    fn leave(&self, session: &SessionKey) {
+        let mut table = self.table();
+        if table
+            .get(&session.uid)
+            .is_some_and(|live| live.term == session.term)
+        {
+            table.remove(&session.uid);
+        }
+    }
+
+    /// Whether the node has a session now; a node without one gets no blobs either.
+    fn is_live(&self, node: NodeUid) -> bool {
+        self.table().contains_key(&node)
+    }
+}
+
+impl Live {
+    fn end(&self, why: Ending) {
+        self.orders.send_modify(|orders| {
+            orders.end.get_or_insert(why);
+        });
+    }
+
+    fn desired_changed(&self) {
+        self.orders.send_modify(|orders| orders.desired += 1);
+    }
+}
+
+/// Passes signals on to the sessions they concern. A lagging receiver concerns them all.
+async fn follow_signals(hub: Arc<Hub>) {
+    let mut shutdown = hub.shutdown.clone();
+    let mut desired = hub.parts.signals.desired.subscribe();
+    let mut revoked = hub.parts.signals.revoked.subscribe();
+    loop {
+        tokio::select! {
+            () = draining(&mut shutdown) => break,
+            node = desired.recv() => match node {
+                Ok(node) => drop(hub.table().get(&node).map(Live::desired_changed)),
+                Err(RecvError::Lagged(_)) => hub.table().values().for_each(Live::desired_changed),
+                Err(RecvError::Closed) => break,
+            },
+            node = revoked.recv() => match node {
+                Ok(node) => drop(hub.table().get(&node).map(|live| live.end(Ending::Revoked))),
+                Err(RecvError::Lagged(_)) => hub.table().values().for_each(|live| live.end(Ending::ComeBack)),
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The protocol of one session, without IO: bodies and answers in, messages out.
+//!
+//! ```text
+//!   Hello ──> hello() ──admission──> welcome() | refusal()
+//!   body  ──> report() ──outcome───> answers()
+//! ```
+
+use bytes::Bytes;
+use fleet_api::Transport;
+use millwright_identity::NodeIdentity;
+use millwright_proto::Digest;
+use millwright_proto::frame::{self, PROTOCOL_VERSION};
+use millwright_proto::ids::{
+    BootId, Generation, IdError, Incarnation, InstanceId, Lineage, NodeUid,
+};
+use millwright_proto::link::{
+    self, Ack, ComeBack, Desired, Downlink, FenceReason, Fenced, Unsupported, Uplink, Watermark,
+    Welcome, downlink, uplink,
+};
+
+use super::Ending;
+use crate::store::StoredDesired;
+use crate::tasks::ingest::{Admission, Hello, Outcome, Report};
+
+/// What agents ping with when nothing else is sent: below the 30 s after which strict NATs forget a UDP flow.
+const KEEP_ALIVE_MS: u32 = 20_000;
+
+/// Longest text of a Hello that is stored, for example the agent's version.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// Capabilities an agent may name.
+const CAPABILITIES_MAX: usize = 64;
+
+/// When a node that has to connect again shall do so.
+const COME_BACK_AFTER_MS: u32 = 1_000;
+
+/// Reads the first body. `Err` is the message to end with.
+pub(super) fn hello(
+    body: Bytes,
+    identity: &NodeIdentity,
+    transport: Transport,
+    new_secret: [u8; 32],
+) -> Result<Hello, Downlink> {
+    let message: Uplink = frame::decode_body(body).map_err(|error| protocol(&error))?;
+    let Some(uplink::Body::Hello(hello)) = message.body else {
+        return Err(protocol(&"the first message must be Hello"));
+    };
+    if !hello.versions.contains(&PROTOCOL_VERSION) {
+        return Err(down(downlink::Body::Unsupported(Unsupported {
+            versions: vec![PROTOCOL_VERSION],
+            message: "update the agent or cloudcore so that both speak one version".to_owned(),
+        })));
+    }
+    let malformed = |error: IdError| protocol(&error);
+    let uid = NodeUid::try_from(&hello.node_uid[..]).map_err(malformed)?;
+    if uid != identity.uid {
+        let message = format!(
+            "the certificate is for {}, the Hello for {uid}",
+            identity.uid
+        );
+        return Err(fenced(FenceReason::Identity, message));
+    }
+    let applied = match (&hello.applied_digest, hello.applied_generation) {
+        (Some(digest), generation) if generation > 0 => {
+            let digest = Digest::try_from(digest).map_err(|error| protocol(&error))?;
+            Some((Generation::new(generation), digest))
+        }
+        _ => None,
+    };
+    let platform = hello.platform.unwrap_or_default();
+    Ok(Hello {
+        uid,
+        instance: InstanceId::try_from(&hello.instance[..]).map_err(malformed)?,
+        boot: BootId::try_from(&hello.boot[..]).map_err(malformed)?,
+        lineage: Lineage::try_from(&hello.lineage[..]).map_err(malformed)?,
+        secret: hello.session_secret.to_vec(),
+        new_secret,
+        transport,
+        applied,
+        agent_version: shortened(hello.agent_version),
+        os: shortened(platform.os),
+        arch: shortened(platform.arch),
+        onnxruntime: shortened(platform.onnxruntime_version),
+        capabilities: hello
+            .capabilities
+            .into_iter()
+            .take(CAPABILITIES_MAX)
+            .map(shortened)
+            .collect(),
+    })
+}
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
+}
+
+/// Why a node gets no session; `None` when it gets one.
+pub(super) fn refusal(admission: &Admission) -> Option<Downlink> {
+    let (reason, message) = match admission {
+        Admission::Welcome { .. } => return None,
+        Admission::Unknown => (FenceReason::Identity, "no such node was enrolled here"),
+        Admission::Revoked => (
+            FenceReason::Revoked,
+            "this node was revoked; enroll it again to use it",
+        ),
+        Admission::Cloned => (
+            FenceReason::Cloned,
+            "another copy of this node's disk was connected since: enroll this one under another name",
+        ),
+    };
+    Some(fenced(reason, message.to_owned()))
+}
+
+/// Opens the session.
+pub(super) fn welcome(
+    hello: &Hello,
+    term: u64,
+    watermarks: impl IntoIterator<Item = (link::Stream, u64)>,
+    incarnation: Incarnation,
+    server_time_ms: u64,
+) -> Downlink {
+    let watermarks = watermarks.into_iter();
+    down(downlink::Body::Welcome(Welcome {
+        version: PROTOCOL_VERSION,
+        term,
+        session_secret: Bytes::copy_from_slice(&hello.new_secret),
+        watermarks: watermarks
+            .map(|(stream, through)| Watermark {
+                stream: stream.into(),
+                through,
+            })
+            .collect(),
+        server_time_ms,
+        keep_alive_ms: KEEP_ALIVE_MS,
+        incarnation: Bytes::copy_from_slice(incarnation.as_bytes()),
+    }))
+}
+
+/// Reads a body after Hello; `None` for messages this version does not know, which are tolerated.
+pub(super) fn report(body: Bytes) -> Result<Option<Report>, Downlink> {
+    let message: Uplink = frame::decode_body(body).map_err(|error| protocol(&error))?;
+    match message.body {
+        Some(uplink::Body::Record(record)) => Ok(Some(Report::Record(record))),
+        Some(uplink::Body::Gap(gap)) => Ok(Some(Report::Gap(gap))),
+        Some(uplink::Body::Applied(applied)) => Ok(Some(Report::Applied(applied))),
+        Some(uplink::Body::Hello(_)) => Err(protocol(&"a second Hello")),
+        None => Ok(None),
+    }
+}
+
+/// What to send for a batch, and the message to end with where it has to end.
+pub(super) fn answers(outcome: Outcome) -> (Vec<Downlink>, Option<Downlink>) {
+    match outcome {
+        Outcome::Committed {
+            acknowledge,
+            violation,
+        } => {
+            let acks = acknowledge.into_iter().map(|(stream, through)| {
+                down(downlink::Body::Ack(Ack {
+                    stream: link::Stream::from(stream).into(),
+                    through,
+                }))
+            });
+            (
+                acks.collect(),
+                violation.map(|violation| protocol(&violation)),
+            )
+        }
+        Outcome::Superseded => (Vec::new(), Some(ending(Ending::Superseded))),
+        Outcome::Revoked => (Vec::new(), Some(ending(Ending::Revoked))),
+    }
+}
+
+/// The message a session ends with.
+pub(super) fn ending(why: Ending) -> Downlink {
+    match why {
+        Ending::Superseded => fenced(
+            FenceReason::Superseded,
+            "another session of this node took over".to_owned(),
+        ),
+        Ending::Revoked => fenced(FenceReason::Revoked, "this node was revoked".to_owned()),
+        Ending::ComeBack => down(downlink::Body::ComeBack(ComeBack {
+            after_ms: COME_BACK_AFTER_MS,
+        })),
+    }
+}
+
+/// A desired state on its way.
+pub(super) fn desired(stored: StoredDesired) -> Downlink {
+    down(downlink::Body::Desired(Desired {
+        generation: stored.generation.get(),
+        digest: Some(stored.digest.into()),
+        document: stored.document.into(),
+    }))
+}
+
+fn protocol(what: &impl ToString) -> Downlink {
+    fenced(FenceReason::Protocol, what.to_string())
+}
+
+fn fenced(reason: FenceReason, message: String) -> Downlink {
+    down(downlink::Body::Fenced(Fenced {
+        reason: reason.into(),
+        message,
+    }))
+}
+
+fn down(body: downlink::Body) -> Downlink {
+    Downlink { body: Some(body) }
+}
