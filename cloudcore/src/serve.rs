@@ -103,7 +103,6 @@ pub(crate) async fn serve(
     );
     let health = health::router(Arc::clone(&app));
     let metrics = https::serve(listeners.metrics, Security::Plain, health, shutdown.clone());
-    write_addresses(&config.data_dir, &app)?;
     let summary_window_ms = config.summary_window_seconds.saturating_mul(1000);
     let signals = Arc::clone(&app.signals);
     let planner = Planner::new(app.store.clone(), signals, summary_window_ms);
@@ -116,6 +115,7 @@ pub(crate) async fn serve(
         sockets,
         shutdown.clone(),
     )?;
+    write_addresses(&config.data_dir, &app)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(hub);
     tasks.spawn(api);
