@@ -10,6 +10,7 @@ mod telemetry;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fleet_api::{Kind, List, Resource};
@@ -79,14 +80,7 @@ impl Client {
             .ca_pin
             .parse()
             .map_err(|error| ClientError::Pin(format!("{error}")))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(millwright_identity::pinned_client_config(pin))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("fleetctl/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClientError::transport(&base, error))?;
+        let http = http(pin, &base).map_err(|error| ClientError::transport(&base, error))?;
         Ok(Self {
             http,
             base,
@@ -159,15 +153,31 @@ impl Client {
         self.send(self.request(Method::DELETE, url)).await.map(drop)
     }
 
-    /// Does something to a node that is not a change of its object: `revoke`, `decommission`.
-    pub(crate) async fn node_action(
+    /// Does something to an object that is not a change of its document, for example `revoke`.
+    pub(crate) async fn act<K: Kind>(
         &self,
-        node: &str,
+        name: &str,
         action: &str,
         mode: Mode,
     ) -> Result<(), ClientError> {
-        let url = with_mode(self.url(&["nodes", node, action]), mode);
+        let url = with_mode(self.url(&[K::PLURAL, name, action]), mode);
         self.send(self.request(Method::POST, url)).await.map(drop)
+    }
+
+    /// The answer to a GET of any path of the API, as it came.
+    pub(crate) async fn raw(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        let url = self.base.join(path).ok().filter(|url| {
+            // The token must not go to anybody else.
+            url.origin() == self.base.origin() && path.starts_with('/')
+        });
+        let url = url.ok_or_else(|| ClientError::Address {
+            url: path.to_owned(),
+            problem: "--raw wants a path such as /api/v1/audit".to_owned(),
+        })?;
+        let response = self.send(self.request(Method::GET, url)).await?;
+        let body = response.bytes().await;
+        let body = body.map_err(|error| ClientError::transport(&self.base, error))?;
+        Ok(body.to_vec())
     }
 
     /// `/api/v1/` and `segments`, each encoded so that no name can leave its place.
@@ -213,6 +223,28 @@ impl Client {
             Err(ClientError::refusal(response).await)
         }
     }
+}
+
+/// Connections that only the cloudcore with this pin can answer. Redirects are not followed: the
+/// API has none, and the token must not go elsewhere.
+fn http(pin: RootPin, base: &Url) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(millwright_identity::pinned_client_config(pin))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("fleetctl/", env!("CARGO_PKG_VERSION")));
+    // A proxy from the environment would look for this machine's own cloudcore on the proxy's.
+    match is_loopback(base) {
+        true => builder.no_proxy().build(),
+        false => builder.build(),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_matches(&['[', ']'][..]).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 async fn decoded<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {

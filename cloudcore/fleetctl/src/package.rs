@@ -70,7 +70,7 @@ pub(crate) enum PackageError {
     Signature {
         path: PathBuf,
         directory: PathBuf,
-        problem: VerifyError,
+        problem: Box<VerifyError>,
     },
     /// There is no signature.
     #[error("{0} is not signed: run `fleetctl model pack {0} --key KEY` first", path.display())]
@@ -143,7 +143,7 @@ impl PackageDirectory {
         PackageError::Signature {
             path: self.signature_path(),
             directory: self.root.clone(),
-            problem,
+            problem: Box::new(problem),
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn describe<K: View>(object: &Resource<K>, events: &[Event], now: Tim
     page.field("Kind", K::KIND);
     page.pairs("Labels", &object.metadata.labels);
     page.pairs("Annotations", &object.metadata.annotations);
-    page.optional("Created", object.metadata.creation_timestamp);
+    page.field("Created", time(object.metadata.creation_timestamp));
     page.optional("Generation", object.metadata.generation);
     K::details(object, &mut page, now);
     let rows = events.iter().map(|event| event_cells(event, now)).collect();
@@ -92,4 +92,11 @@ fn condition(conditions: &[Condition], kind: &str) -> String {
 
 fn text<T: std::fmt::Display>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// A moment to the second.
+fn time(moment: Option<Timestamp>) -> String {
+    moment
+        .map(|moment| format!("{moment:.0}"))
+        .unwrap_or_default()
 }

@@ -50,10 +50,11 @@ impl ClientError {
     /// A failure below HTTP.
     pub(super) fn transport(url: &Url, error: reqwest::Error) -> Self {
         let url = url.origin().ascii_serialization();
+        if let Some(problem) = certificate_refusal(&error) {
+            return Self::NotTrusted { url, problem };
+        }
         let problem = innermost(&error);
-        if is_certificate(&error) {
-            Self::NotTrusted { url, problem }
-        } else if error.is_connect() || error.is_builder() {
+        if error.is_connect() || error.is_builder() {
             Self::Unreachable { url, problem }
         } else {
             Self::Broken { url, problem }
@@ -148,6 +149,7 @@ fn refused(problem: &Problem) -> String {
     text
 }
 
+/// What went wrong at the bottom; the wrappers above say nothing that helps.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -156,15 +158,25 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// Whether the handshake failed because of the server's certificate. The TLS error's type lies
-/// below several wrappers that do not all expose it, so its wording is looked at.
-fn is_certificate(error: &reqwest::Error) -> bool {
+/// Why the server's certificate was refused, when that is what failed.
+fn certificate_refusal(error: &reqwest::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(source) = cause {
-        if source.to_string().contains("invalid peer certificate") {
-            return true;
+        // An `io::Error` hides the error it was made of from `source`.
+        let inner = source
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        let tls = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => source.downcast_ref::<rustls::Error>(),
+        };
+        if let Some(rustls::Error::InvalidCertificate(refusal)) = tls {
+            return Some(match refusal {
+                rustls::CertificateError::Other(other) => other.0.to_string(),
+                known => known.to_string(),
+            });
         }
         cause = source.source();
     }
-    false
+    None
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use fleet_api::Event;
+use fleet_api::{Event, EventList};
 use jiff::Timestamp;
 
 use crate::client::{Client, EventFilter};
@@ -21,7 +21,7 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 Examples:
   fleetctl events --tail 50
   fleetctl events --follow --regarding Node/press-1
-  fleetctl events -o json | jq .reason")]
+  fleetctl events -o json | jq .items[].reason")]
 pub(crate) struct EventsArgs {
     /// Keep printing what happens, until interrupted
     #[arg(short = 'f', long)]
@@ -56,9 +56,16 @@ pub(super) async fn run(
         regarding: args.regarding,
     };
     let events = read_newest(client, &mut filter, args.tail).await?;
-    print(out, args.output.output, &events, now)?;
-    if !args.follow {
-        return Ok(());
+    let format = args.output.output;
+    match (args.follow, format) {
+        (false, Format::Table | Format::Wide) if events.is_empty() => {
+            eprintln!("No events found");
+            return Ok(());
+        }
+        (false, format) => return print(out, format, &events, now),
+        // One object a line from the beginning, so that a reader need not wait for an end.
+        (true, Format::Json) => print_rows(out, format, &events, now)?,
+        (true, format) => print(out, format, &events, now)?,
     }
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
@@ -66,7 +73,7 @@ pub(super) async fn run(
             Ok(events) => {
                 filter.after = events.last().map_or(filter.after, |event| event.id);
                 // Without a header, as if the table went on.
-                print_rows(out, args.output.output, &events, Timestamp::now())?;
+                print_rows(out, format, &events, Timestamp::now())?;
             }
             Err(error) if error.is_passing() => eprintln!("{error}"),
             Err(error) => return Err(error.into()),
@@ -117,7 +124,13 @@ fn print(
             write!(out, "{}", table(&EVENT_COLUMNS, rows, format))?;
             Ok(())
         }
-        Format::Json | Format::Yaml | Format::Name => print_rows(out, format, events, now),
+        Format::Json => output::json(
+            out,
+            &EventList {
+                items: events.to_vec(),
+            },
+        ),
+        Format::Yaml | Format::Name => print_rows(out, format, events, now),
     }
 }
 
@@ -130,9 +143,9 @@ fn print_rows(
     for event in events {
         match format {
             Format::Table | Format::Wide => {
-                writeln!(out, "{}", event_cells(event, now)[..5].join("   "))?;
+                let cells = event_cells(event, now);
+                writeln!(out, "{}", cells[..cells.len() - 1].join("   "))?;
             }
-            // One object a line, so that a reader need not wait for the end.
             Format::Json => writeln!(out, "{}", serde_json::to_string(event)?)?,
             Format::Yaml => {
                 writeln!(out, "---")?;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 
@@ -23,13 +24,17 @@ Examples:
   fleetctl get nodes
   fleetctl get nodes -l line=press,stage!=test -o wide
   fleetctl get rollouts --field-selector spec.deployment=faces
-  fleetctl get deployment faces -o yaml > faces.yaml")]
+  fleetctl get deployment faces -o yaml > faces.yaml
+  fleetctl get --raw /api/v1/audit")]
 pub(crate) struct GetArgs {
     /// What kind of object
-    #[arg(value_enum, ignore_case = true)]
-    kind: KindName,
+    #[arg(value_enum, ignore_case = true, required_unless_present = "raw")]
+    kind: Option<KindName>,
     /// Only the one with this name
     name: Option<String>,
+    /// Print the answer to a path of the API as it comes, for example /api/v1/audit
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["kind", "labels", "fields", "output"])]
+    raw: Option<String>,
     /// Only objects with these labels: line=press,stage!=test,zone in (a, b),!spare
     #[arg(
         short = 'l',
@@ -74,7 +79,13 @@ pub(super) async fn run(
         labels: args.labels,
         fields: args.fields,
     };
-    with_kind!(args.kind, K, {
+    if let Some(path) = args.raw {
+        out.write_all(&client.raw(&path).await?)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let kind = args.kind.context("name a kind, or a path with --raw")?;
+    with_kind!(kind, K, {
         match args.name {
             Some(name) => output::object(out, format, client.get::<K>(&name).await?, now),
             None => list::<K>(&filter, format, client, out, now).await,

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
+use fleet_api::Node;
 
 use super::{DryRunArgs, mode_note};
 use crate::client::Client;
@@ -43,7 +44,7 @@ pub(super) async fn run(
         NodeCommand::Decommission(args) => (args, "decommission", "decommissioned"),
     };
     let mode = args.dry_run.mode();
-    client.node_action(&args.name, action, mode).await?;
+    client.act::<Node>(&args.name, action, mode).await?;
     writeln!(out, "Node/{} {done}{}", args.name, mode_note(mode))?;
     Ok(())
 }

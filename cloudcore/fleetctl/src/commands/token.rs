@@ -79,7 +79,7 @@ pub(super) async fn run(
         }
         TokenCommand::Revoke(args) => {
             let mode = args.dry_run.mode();
-            client.delete::<JoinToken>(&args.name, mode).await?;
+            client.act::<JoinToken>(&args.name, "revoke", mode).await?;
             writeln!(out, "JoinToken/{} revoked{}", args.name, mode_note(mode))?;
             Ok(())
         }

@@ -3,7 +3,7 @@
 use fleet_api::{JoinToken, Node, NodeModelStatus, NodePhase, NodeStatus, Resource, Site};
 use jiff::Timestamp;
 
-use super::{View, condition, conditions, text};
+use super::{View, condition, conditions, text, time};
 use crate::output::{Column, Page, age_of};
 
 impl View for Site {
@@ -88,13 +88,13 @@ impl View for Node {
             "Transport",
             status.transport.map(|transport| format!("{transport:?}")),
         );
-        page.field("Last Seen", text(status.last_seen));
+        page.field("Last Seen", time(status.last_seen));
         page.field("Agent", text(status.agent_version.as_ref()));
         page.field("Architecture", text(status.arch.as_ref()));
         page.field("ONNX Runtime", text(status.onnxruntime.as_ref()));
         page.field("Desired Generation", status.desired_generation);
         page.field("Applied Generation", status.applied_generation);
-        page.optional("Certificate Ends", status.certificate_expires);
+        page.field("Certificate Ends", time(status.certificate_expires));
         let columns = ["MODEL", "WANTED", "STATE", "ACTIVE", "REASON", "MESSAGE"];
         let cells = |slot: &NodeModelStatus| {
             vec![
@@ -158,7 +158,7 @@ impl View for JoinToken {
             token.spec.site.clone(),
             format!("{}/{}", token.status.uses_left, token.spec.uses),
             token_state(token, now).to_owned(),
-            text(token.status.expires),
+            time(token.status.expires),
             age_of(token.metadata.creation_timestamp, now),
         ]
     }
@@ -168,7 +168,7 @@ impl View for JoinToken {
         page.field("State", token_state(token, now));
         page.field("Uses", token.spec.uses);
         page.field("Uses Left", token.status.uses_left);
-        page.field("Expires", text(token.status.expires));
+        page.field("Expires", time(token.status.expires));
     }
 }
 

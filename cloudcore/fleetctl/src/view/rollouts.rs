@@ -5,7 +5,7 @@ use fleet_api::{
 };
 use jiff::Timestamp;
 
-use super::{View, condition, conditions, text};
+use super::{View, condition, conditions, text, time};
 use crate::output::{Column, Page, age_of};
 
 impl View for ModelDeployment {
@@ -110,8 +110,8 @@ impl View for Rollout {
         page.field("Version", &spec.version);
         page.field("Phase", format!("{:?}", status.phase));
         page.field("Message", &status.message);
-        page.field("Started", text(status.started));
-        page.field("Finished", text(status.finished));
+        page.field("Started", time(status.started));
+        page.field("Finished", time(status.finished));
         page.field("Wave", wave(rollout));
         page.field("Passed", passed(rollout));
         let cells = |wave: &RolloutWave| {
