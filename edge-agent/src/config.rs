@@ -1,0 +1,171 @@
+//! What the agent is told: flags over environment over `edge-agent.yaml` over defaults, read once.
+
+mod arguments;
+mod file;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use millwright_document::DocumentError;
+use thiserror::Error;
+
+pub use arguments::{Arguments, Command, EnrollArguments, Label, LogFormat, RunArguments};
+pub use file::{Cloud, ConfigFile, Mqtt, MqttSource};
+
+/// Where the agent keeps its state when nobody says otherwise.
+pub const DATA_DIR: &str = "/var/lib/millwright";
+
+/// Where the local HTTP endpoint listens when nobody says otherwise: this machine only.
+pub const HTTP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// Length of a summary window when neither the configuration nor the cloud says otherwise.
+pub const SUMMARY_WINDOW: Duration = Duration::from_secs(60);
+
+/// Shortest summary window: below it a window costs more than it tells.
+pub const SUMMARY_WINDOW_MIN: Duration = Duration::from_secs(1);
+
+/// Longest summary window: a crash loses the open one.
+pub const SUMMARY_WINDOW_MAX: Duration = Duration::from_secs(3600);
+
+/// Why the configuration is refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A value cannot be meant.
+    #[error("{field} {problem}")]
+    Value {
+        /// Key in the file or flag.
+        field: &'static str,
+        /// What is wrong and what it should be.
+        problem: String,
+    },
+}
+
+/// Everything `edge-agent run` is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunConfig {
+    /// What to serve, and where state lies.
+    pub mode: Mode,
+    /// Address of the local HTTP endpoint. Default [`HTTP`]; port 0: any free one.
+    pub http: SocketAddr,
+    /// The shared library of ONNX Runtime; `None`: looked for in the usual places.
+    pub onnxruntime: Option<PathBuf>,
+    /// Length of a summary window; `None`: what the cloud says, else [`SUMMARY_WINDOW`].
+    pub summary_window: Option<Duration>,
+    /// Addresses to dial instead of those from enrollment.
+    pub cloud: Cloud,
+    /// The MQTT broker and its topics; `None`: no MQTT.
+    pub mqtt: Option<Mqtt>,
+}
+
+/// What to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What the cloud wants.
+    Fleet {
+        /// Where state lies. Default [`DATA_DIR`].
+        data_dir: PathBuf,
+    },
+    /// One package from a directory, without any cloud.
+    Local {
+        /// The package.
+        package: PathBuf,
+        /// Public keys its signature must be by; empty: it is only warned about.
+        trust_keys: Vec<PathBuf>,
+        /// Where to write `addresses.json`, when wanted.
+        data_dir: Option<PathBuf>,
+    },
+}
+
+impl RunConfig {
+    /// Reads the configuration file that `arguments` names and puts the flags over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or says something that cannot be meant.
+    pub fn resolve(arguments: RunArguments) -> Result<Self, ConfigError> {
+        let file = match &arguments.config {
+            None => ConfigFile::default(),
+            Some(path) => ConfigFile::parse(&read(path)?, &path.display().to_string())?,
+        };
+        Self::merge(arguments, file)
+    }
+
+    fn merge(arguments: RunArguments, file: ConfigFile) -> Result<Self, ConfigError> {
+        let data_dir = arguments.data_dir.or(file.data_dir);
+        let mode = match arguments.model {
+            Some(package) => Mode::Local {
+                package,
+                trust_keys: arguments.trust_keys,
+                data_dir,
+            },
+            None if !arguments.trust_keys.is_empty() => {
+                return Err(ConfigError::Value {
+                    field: "--trust-key",
+                    problem: "goes with --model; an enrolled node gets its keys from \
+                              `edge-agent enroll --trust-key FILE` or the trust/ directory"
+                        .to_owned(),
+                });
+            }
+            None => Mode::Fleet {
+                data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR)),
+            },
+        };
+        let from_file = file.summary_window_seconds.map(Duration::from_secs);
+        let summary_window = arguments.summary_window.or(from_file);
+        if let Some(window) = summary_window {
+            check_window(window)?;
+        }
+        if let Some(mqtt) = &file.mqtt {
+            // Found wrong here and not once the models are loaded.
+            mqtt.resolve("edge-agent")
+                .map_err(|error| ConfigError::Value {
+                    field: "mqtt:",
+                    problem: error.to_string(),
+                })?;
+        }
+        Ok(Self {
+            mode,
+            http: arguments.http.or(file.http).unwrap_or(HTTP),
+            onnxruntime: arguments.onnxruntime.or(file.onnxruntime),
+            summary_window,
+            cloud: Cloud {
+                quic: arguments.quic.or(file.cloud.quic),
+                websocket: arguments.websocket.or(file.cloud.websocket),
+            },
+            mqtt: file.mqtt,
+        })
+    }
+}
+
+fn check_window(window: Duration) -> Result<(), ConfigError> {
+    if (SUMMARY_WINDOW_MIN..=SUMMARY_WINDOW_MAX).contains(&window) {
+        return Ok(());
+    }
+    Err(ConfigError::Value {
+        field: "summaryWindowSeconds (--summary-window)",
+        problem: format!("is {window:?}; it must be between 1s and 1h"),
+    })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use millwright_proto::ids::NodeName;
+
+/// Runs AI models next to the machine they watch, online or not.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "edge-agent", version, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  Serve one package, without any cloud:
+    edge-agent run --model ./face-detector
+  Join a fleet, then serve what it wants:
+    edge-agent enroll --cloud cloud.example:8443 --token mwj1.… --trust-key models.pub.pem
+    edge-agent run")]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How log lines on stderr look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "EDGE_AGENT_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or per module (edge_agent::link=debug).
+    #[arg(
+        long,
+        global = true,
+        default_value = "info",
+        env = "EDGE_AGENT_LOG",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make this machine a node of a fleet.
+    Enroll(EnrollArguments),
+    /// Serve models.
+    Run(Box<RunArguments>),
+    /// Hold one loaded model; the agent starts this itself.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Flags of `edge-agent enroll`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  On the cloud side, make a token for site `berlin`:
+    fleetctl token create --site berlin
+  On the node:
+    edge-agent enroll --cloud cloud.example:8443 --token mwj1.… --trust-key models.pub.pem \\
+        --name line1-cam2 --label line=1 --label camera=basler")]
+pub struct EnrollArguments {
+    /// Address of cloudcore's HTTPS endpoint, host:port; without a port 8443.
+    #[arg(long, env = "EDGE_AGENT_CLOUD", value_name = "HOST:PORT")]
+    pub cloud: String,
+    /// Join token from `fleetctl token create`. Prefer the environment variable: other users of
+    /// this machine can see flags.
+    #[arg(long, env = "EDGE_AGENT_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// Name of the node: a-z, 0-9 and -. Default: the host's name.
+    #[arg(long, env = "EDGE_AGENT_NAME")]
+    pub name: Option<NodeName>,
+    /// Public key (PEM) whose signatures on model packages count; may be repeated.
+    #[arg(long = "trust-key", value_name = "FILE")]
+    pub trust_keys: Vec<PathBuf>,
+    /// Label of the node, key=value; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+    /// Where the agent keeps its state.
+    #[arg(long, env = "EDGE_AGENT_DATA_DIR", default_value = super::DATA_DIR, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Replace the identity this machine has already.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Flags of `edge-agent run`. Each can stand in `edge-agent.yaml` too.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  Serve what the fleet wants (after `edge-agent enroll`):
+    edge-agent run --config /etc/millwright/edge-agent.yaml
+  Try one package:
+    edge-agent run --model ./face-detector --http 127.0.0.1:9000
+    curl http://127.0.0.1:9000/v2/models/face-detector")]
+pub struct RunArguments {
+    /// Configuration file (YAML).
+    #[arg(long, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the agent keeps its state. Default: /var/lib/millwright
+    #[arg(long, env = "EDGE_AGENT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Serve this one package and no other, without any cloud.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["quic", "websocket"])]
+    pub model: Option<PathBuf>,
+    /// With --model: public key (PEM) that must have signed the package; may be repeated.
+    #[arg(long = "trust-key", value_name = "FILE")]
+    pub trust_keys: Vec<PathBuf>,
+    /// Address of the local HTTP endpoint; port 0 takes any free one. Default: 127.0.0.1:8080
+    #[arg(long, env = "EDGE_AGENT_HTTP", value_name = "ADDRESS:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Shared library of ONNX Runtime (libonnxruntime.so, 1.24 or later).
+    #[arg(long, env = "EDGE_AGENT_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Where to reach cloudcore by QUIC, instead of the address from enrollment.
+    #[arg(long, env = "EDGE_AGENT_QUIC", value_name = "HOST:PORT")]
+    pub quic: Option<String>,
+    /// Where to reach cloudcore by WebSocket, instead of the address from enrollment.
+    #[arg(long, env = "EDGE_AGENT_WEBSOCKET", value_name = "HOST:PORT")]
+    pub websocket: Option<String>,
+    /// Length of a summary window: 30s, 5m, or seconds. Default: what the cloud says, else 60s
+    #[arg(long, env = "EDGE_AGENT_SUMMARY_WINDOW", value_name = "TIME", value_parser = duration)]
+    pub summary_window: Option<Duration>,
+}
+
+/// One label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Before the first `=`.
+    pub key: String,
+    /// After it.
+    pub value: String,
+}
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+            Some(_) | None => Err("write it as key=value, for example line=1".to_owned()),
+        }
+    }
+}
+
+/// Reads `90`, `90s`, `5m`, `1h` or `1500ms`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is not a time: write 30s, 5m or 1500ms"))?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        unit => Err(format!(
+            "`{unit}` is not a unit of time here: use ms, s, m or h"
+        )),
+    }
+}

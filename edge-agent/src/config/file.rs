@@ -1,0 +1,101 @@
+//! `edge-agent.yaml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::pipeline::mqtt::{self, MqttConfig, MqttConfigError};
+
+/// The configuration file. Every key is optional, unknown ones are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Where the agent keeps keys, models and unsent summaries. Default `/var/lib/millwright`.
+    pub data_dir: Option<PathBuf>,
+    /// `address:port` of the local HTTP endpoint. Default `127.0.0.1:8080`.
+    pub http: Option<SocketAddr>,
+    /// Path of `libonnxruntime.so`. Default: looked for in the usual places.
+    pub onnxruntime: Option<PathBuf>,
+    /// Length of a summary window in seconds, 1 to 3600. Default: what the cloud says, else 60.
+    pub summary_window_seconds: Option<u64>,
+    /// Addresses to dial instead of those from enrollment.
+    #[serde(default)]
+    pub cloud: Cloud,
+    /// An MQTT broker to take inputs from.
+    pub mqtt: Option<Mqtt>,
+}
+
+/// Where cloudcore is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cloud {
+    /// `host:port` for QUIC (UDP).
+    pub quic: Option<String>,
+    /// `host:port` for WebSocket (TCP).
+    pub websocket: Option<String>,
+}
+
+/// An MQTT broker and what is taken from it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mqtt {
+    /// For example `mqtt://127.0.0.1:1883`.
+    pub broker: String,
+    /// Name of this client at the broker. Default: `edge-agent-` and the node's name.
+    pub client_id: Option<String>,
+    /// One entry per topic.
+    pub sources: Vec<MqttSource>,
+}
+
+/// One topic whose messages are given to a model.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MqttSource {
+    /// Where inputs come from.
+    pub topic: String,
+    /// The model that gets them.
+    pub model: millwright_proto::ids::ModelName,
+    /// Where results go.
+    pub result_topic: String,
+}
+
+impl Mqtt {
+    /// As the pipeline takes it; `default_client_id` is used when the file names none.
+    ///
+    /// # Errors
+    /// When the broker's address or the client id cannot be meant.
+    pub fn resolve(&self, default_client_id: &str) -> Result<MqttConfig, MqttConfigError> {
+        let client_id = self.client_id.as_deref().unwrap_or(default_client_id);
+        Ok(MqttConfig {
+            broker: self.broker.parse()?,
+            client_id: client_id.parse()?,
+            sources: self
+                .sources
+                .iter()
+                .map(|source| mqtt::MqttSource {
+                    topic: source.topic.clone(),
+                    model: source.model.clone(),
+                    result_topic: source.result_topic.clone(),
+                })
+                .collect(),
+        })
+    }
+}
+
+impl ConfigFile {
+    /// Reads a configuration; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// When it is not YAML or says something unknown.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        if text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+        {
+            return Ok(Self::default());
+        }
+        Ok(millwright_document::yaml(text, origin)?)
+    }
+}

@@ -1,0 +1,79 @@
+use clap::{CommandFactory, Parser};
+
+use super::*;
+
+fn run(flags: &[&str]) -> RunArguments {
+    let all = ["edge-agent", "run"].iter().chain(flags);
+    match Arguments::try_parse_from(all).unwrap().command {
+        Command::Run(arguments) => *arguments,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn merged(flags: &[&str], file: &str) -> Result<RunConfig, ConfigError> {
+    RunConfig::merge(run(flags), ConfigFile::parse(file, "edge-agent.yaml")?)
+}
+
+const FULL: &str = "
+dataDir: /srv/agent
+http: 0.0.0.0:9000
+onnxruntime: /opt/libonnxruntime.so
+summaryWindowSeconds: 10
+cloud: {quic: a:1, websocket: b:2}
+mqtt:
+  broker: mqtt://127.0.0.1:1883
+  sources:
+    - {topic: line1/shuttle, model: shuttle-anomaly, resultTopic: line1/shuttle/anomaly}
+";
+
+#[test]
+fn the_command_line_is_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let config = merged(&["--http", "127.0.0.1:0", "--quic", "c:3"], FULL).unwrap();
+    assert_eq!(config.http, "127.0.0.1:0".parse().unwrap());
+    assert_eq!(config.cloud.quic.as_deref(), Some("c:3"));
+    assert_eq!(config.cloud.websocket.as_deref(), Some("b:2"));
+    assert_eq!(config.summary_window, Some(Duration::from_secs(10)));
+    assert_eq!(
+        config.mqtt.unwrap().sources[0].result_topic,
+        "line1/shuttle/anomaly"
+    );
+    let default = merged(&[], "# nothing\n").unwrap();
+    assert_eq!(default.http, HTTP);
+    let data_dir = PathBuf::from(DATA_DIR);
+    assert_eq!(default.mode, Mode::Fleet { data_dir });
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one() {
+    let error = merged(&[], "summaryWindowSecond: 5\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("summaryWindowSeconds") && error.contains("edge-agent.yaml"),
+        "{error}"
+    );
+    let nested = merged(&[], "mqtt: {broker: a, sources: [], clientID: x}\n").unwrap_err();
+    assert!(nested.to_string().contains("clientId"), "{nested}");
+}
+
+#[test]
+fn windows_outside_the_bounds_and_misplaced_trust_keys_are_refused() {
+    for flags in [
+        ["--summary-window", "0s"],
+        ["--summary-window", "2h"],
+        ["--trust-key", "k"],
+    ] {
+        let error = merged(&flags, "").unwrap_err();
+        assert!(error.to_string().contains(flags[0]), "{error}");
+    }
+    assert_eq!(
+        arguments::duration("1500ms"),
+        Ok(Duration::from_millis(1500))
+    );
+    assert!(arguments::duration("5 parsecs").is_err());
+}
