@@ -33,6 +33,9 @@ pub enum SocketError {
         /// Length of the message in bytes.
         length: usize,
     },
+    /// The runtime cannot wait for it.
+    #[error("watching the control socket failed: {0}")]
+    Watch(std::io::Error),
 }
 
 impl SocketError {
@@ -40,6 +43,16 @@ impl SocketError {
     #[must_use]
     pub fn would_block(&self) -> bool {
         matches!(self, Self::System { source, .. } if *source == Errno::AGAIN)
+    }
+}
+
+impl From<SocketError> for std::io::Error {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::System { source, .. } => source.into(),
+            SocketError::Watch(source) => source,
+            SocketError::TooLong { .. } => Self::new(std::io::ErrorKind::InvalidData, error),
+        }
     }
 }
 

@@ -1,0 +1,36 @@
+//! Answering requests on this node: which worker answers, and the local HTTP endpoint.
+//!
+//! Owns the set of active models ([`models`]), the Open Inference Protocol over HTTP ([`rest`], its tensors
+//! in [`tensors`]) and the Prometheus text ([`metrics`]). It does not decide which version is active.
+//!
+//! Every request, from whatever source, goes through [`models::ActiveModels::infer`], which is where it is
+//! counted and timed. Invariant: while versions are swapped, no request fails for lack of a worker
+//! (asserted under load in `tests/data_plane`).
+
+pub mod metrics;
+pub mod models;
+pub mod rest;
+pub mod tensors;
+
+use std::future::Future;
+
+use tokio::net::TcpListener;
+
+use crate::telemetry::Recorder;
+use models::ActiveModels;
+
+/// Serves the local HTTP endpoint until `shutdown` resolves and the requests in flight are answered.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    models: ActiveModels,
+    recorder: Recorder,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = rest::router(models, recorder);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .await
+}

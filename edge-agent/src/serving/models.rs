@@ -1,0 +1,229 @@
+//! The active version of each model, and the way of every request to its worker.
+//!
+//! A switch is one atomic store: requests that began before finish on the old worker, which they hold;
+//! requests that begin after go to the new one. The replaced worker stays a fallback for as long as
+//! somebody keeps it: if the active worker dies under a request, the request is tried once more there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use millwright_proto::ids::{ModelName, ModelVersion, Version};
+use millwright_summary::ErrorClass;
+
+use crate::telemetry::{Outcome, Recorder};
+use crate::worker::{InferError, InferInput, InferOutput, Worker};
+
+/// The active models of this node. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct ActiveModels {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Read by every request, replaced as a whole by every change.
+    table: ArcSwap<Table>,
+    /// Makes changes one after another. Owner: whoever changes the table, for the length of one change.
+    change: Mutex<()>,
+    recorder: Recorder,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Table {
+    active: BTreeMap<ModelName, Active>,
+    expected: BTreeSet<ModelName>,
+}
+
+#[derive(Clone, Debug)]
+struct Active {
+    worker: Arc<Worker>,
+    /// The worker this one replaced.
+    replaced: Weak<Worker>,
+}
+
+/// Whether every model that should answer can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// All of them, also when there are none.
+    Ready,
+    /// These have no ready worker.
+    Waiting(Vec<ModelName>),
+}
+
+impl ActiveModels {
+    /// No active model, none expected. Every request is counted in `recorder`.
+    #[must_use]
+    pub fn new(recorder: Recorder) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                table: ArcSwap::default(),
+                change: Mutex::new(()),
+                recorder,
+            }),
+        }
+    }
+
+    /// Lets `worker` answer the requests of its model from now on. Returns the worker it replaces; as long
+    /// as the caller keeps that, it is the fallback of the new one.
+    pub fn activate(&self, worker: Arc<Worker>) -> Option<Arc<Worker>> {
+        let name = worker.model().model.clone();
+        self.change(|table| {
+            let before = table.active.remove(&name).map(|active| active.worker);
+            let replaced = before.as_ref().map_or_else(Weak::new, Arc::downgrade);
+            table.active.insert(name, Active { worker, replaced });
+            before
+        })
+    }
+
+    /// Takes a model out. Requests in flight finish; the returned worker ends when its last handle goes.
+    pub fn deactivate(&self, model: &ModelName) -> Option<Arc<Worker>> {
+        self.change(|table| table.active.remove(model).map(|active| active.worker))
+    }
+
+    /// Says which models should answer requests; readiness is judged by it.
+    pub fn expect(&self, models: BTreeSet<ModelName>) {
+        self.change(|table| table.expected = models);
+    }
+
+    /// Whether every expected model has a ready worker.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let table = self.shared.table.load();
+        let waiting: Vec<ModelName> = table
+            .expected
+            .iter()
+            .filter(|model| self.ready(model).is_none())
+            .cloned()
+            .collect();
+        if waiting.is_empty() {
+            Readiness::Ready
+        } else {
+            Readiness::Waiting(waiting)
+        }
+    }
+
+    /// The worker that would answer a request of `model` now.
+    #[must_use]
+    pub fn ready(&self, model: &ModelName) -> Option<Arc<Worker>> {
+        let table = self.shared.table.load();
+        let active = table.active.get(model)?;
+        if !active.worker.has_ended() {
+            return Some(Arc::clone(&active.worker));
+        }
+        active
+            .replaced
+            .upgrade()
+            .filter(|worker| !worker.has_ended())
+    }
+
+    /// Every active worker, by model.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Arc<Worker>> {
+        let table = self.shared.table.load();
+        table
+            .active
+            .values()
+            .map(|active| Arc::clone(&active.worker))
+            .collect()
+    }
+
+    /// The worker for a request of `model`, in `version` if one is asked for.
+    ///
+    /// # Errors
+    /// [`InferError`] says whether the model is unknown here or has no ready worker.
+    pub fn find(
+        &self,
+        model: &ModelName,
+        version: Option<&Version>,
+    ) -> Result<Arc<Worker>, InferError> {
+        let Some(worker) = self.ready(model) else {
+            let table = self.shared.table.load();
+            let known = table.active.contains_key(model) || table.expected.contains(model);
+            return Err(if known {
+                InferError::NotReady(model.clone())
+            } else {
+                InferError::UnknownModel(model.clone())
+            });
+        };
+        match version {
+            Some(version) if *version != worker.model().version => {
+                Err(InferError::UnknownVersion {
+                    model: model.clone(),
+                    version: version.clone(),
+                    active: worker.model().version.clone(),
+                })
+            }
+            Some(_) | None => Ok(worker),
+        }
+    }
+
+    /// Answers one request, counts it and times it. If its worker dies under it, it is tried once more on
+    /// another ready worker of the model.
+    ///
+    /// # Errors
+    /// [`InferError`] says whether the request, the model or the worker is at fault.
+    pub async fn infer(
+        &self,
+        model: &ModelName,
+        version: Option<&Version>,
+        input: &InferInput,
+    ) -> Result<InferOutput, InferError> {
+        let began = Instant::now();
+        let worker = match self.find(model, version) {
+            Ok(worker) => worker,
+            Err(error) => {
+                self.record_unanswered(model, &error);
+                return Err(error);
+            }
+        };
+        let mut result = worker.infer(input).await;
+        let mut answered_by = worker.model().clone();
+        if let Err(InferError::WorkerEnded(_)) = result
+            && let Ok(other) = self.find(model, version)
+            && !Arc::ptr_eq(&other, &worker)
+        {
+            result = other.infer(input).await;
+            answered_by = other.model().clone();
+        }
+        let outcome = match &result {
+            Ok(output) => Outcome::Answered {
+                latency: began.elapsed(),
+                confidence: output.confidence,
+            },
+            Err(error) => Outcome::Failed(error.class()),
+        };
+        self.shared.recorder.request(&answered_by, outcome);
+        result
+    }
+
+    /// Counts a request that was refused before it came to a worker.
+    pub fn count_refused(&self, model: &ModelVersion, class: ErrorClass) {
+        self.shared.recorder.request(model, Outcome::Failed(class));
+    }
+
+    /// A request of a model that has an active version but no ready worker is that version's failure.
+    /// One of an unknown model is nobody's: a client can make up any number of names.
+    fn record_unanswered(&self, model: &ModelName, error: &InferError) {
+        let table = self.shared.table.load();
+        if let Some(active) = table.active.get(model) {
+            let version: &ModelVersion = active.worker.model();
+            self.shared
+                .recorder
+                .request(version, Outcome::Failed(error.class()));
+        }
+    }
+
+    fn change<T>(&self, edit: impl FnOnce(&mut Table) -> T) -> T {
+        let _one_at_a_time: MutexGuard<'_, ()> = self
+            .shared
+            .change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.shared.table.load());
+        let result = edit(&mut table);
+        self.shared.table.store(Arc::new(table));
+        result
+    }
+}

@@ -1,0 +1,398 @@
+//! Workers: one child process for each loaded model version.
+//!
+//! Owns starting a worker ([`host`]), talking to it ([`ipc`], over the messages of [`protocol`]), what a
+//! model takes and gives ([`signature`]), the golden set ([`golden`]), and what runs inside the process
+//! ([`entry`], [`sandbox`], [`runtime`]). It does not know which version should run, nor who asks.
+//!
+//! ```text
+//!  agent process                         │ worker process (same executable, `edge-agent worker`)
+//!  WorkerHost::spawn ── Load, memory ────┼─▶ entry: runtime, sandbox, model
+//!  Worker::infer ─ ipc::Lane ─ Run ──────┼─▶ entry ─▶ runtime: copy in, compute, copy out
+//!                         ◀─ Done ───────┼──
+//! ```
+//!
+//! The agent process never loads ONNX Runtime. Everything a worker says is checked: a model that takes
+//! over its process can give wrong numbers and nothing else. A worker ends when the last [`Worker`] handle
+//! is dropped (each request holds one, so none is cut off), when it crashes, hangs or misbehaves, and
+//! when the agent ends; [`Worker::ended`] says that it did.
+
+pub mod entry;
+pub mod golden;
+pub mod host;
+mod ipc;
+pub(crate) mod numbers;
+mod protocol;
+mod runtime;
+mod sandbox;
+pub mod signature;
+pub mod tensor;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edge_core::summary::reduce;
+use edge_ipc::{AsyncControlSocket, MemoryError, Slot, SocketError};
+use millwright_package::Dim;
+use millwright_proto::ids::ModelVersion;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use golden::{GoldenError, GoldenReport};
+pub use host::{WorkerHost, WorkerProgram, WorkerSpec};
+use ipc::{Lane, Lease};
+use protocol::{Placed, ProtocolError};
+use signature::{Plan, Signature, SignatureError};
+use tensor::byte_length;
+pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor};
+
+/// Length given to dynamic dimensions when a worker is warmed without a golden set.
+const WARM_DIM: usize = 1;
+
+/// Why a worker could not be started.
+#[derive(Debug, Error)]
+pub enum WorkerError {
+    /// ONNX Runtime cannot be loaded. The agent runs on without it.
+    #[error(
+        "ONNX Runtime is missing: {problem}; install version 1.24 or later and name its libonnxruntime.so with --onnxruntime or `onnxruntime` in edge-agent.yaml"
+    )]
+    RuntimeMissing {
+        /// What was tried and what went wrong.
+        problem: String,
+    },
+    /// The file is damaged, truncated or something else than ONNX.
+    #[error("model {model}: {file} is not a model that ONNX Runtime can open: {problem}")]
+    NotAModel {
+        /// The model version.
+        model: ModelVersion,
+        /// The file inside the package.
+        file: String,
+        /// What ONNX Runtime said.
+        problem: String,
+    },
+    /// Model and manifest disagree.
+    #[error("model {model}: {source}")]
+    Signature {
+        /// The model version.
+        model: ModelVersion,
+        /// About what.
+        source: Box<SignatureError>,
+    },
+    /// The process could not be confined, so it did not open the model.
+    #[error("model {model}: {problem}")]
+    Sandbox {
+        /// The model version.
+        model: ModelVersion,
+        /// The step and what the kernel said.
+        problem: String,
+    },
+    /// The process ended while it opened the model.
+    #[error(
+        "model {model}: the worker ended while it opened the model ({end}); it may need more memory than its limit"
+    )]
+    EndedLoading {
+        /// The model version.
+        model: ModelVersion,
+        /// How it ended.
+        end: WorkerEnd,
+    },
+    /// The model did not open in time.
+    #[error("model {model}: not open after {limit_s} s")]
+    LoadTimeout {
+        /// The model version.
+        model: ModelVersion,
+        /// The bound in seconds.
+        limit_s: u64,
+    },
+    /// The system refused a process.
+    #[error("starting a worker process failed: {0}")]
+    Start(std::io::Error),
+    /// The thread that starts processes is gone, which happens only while the agent ends.
+    #[error("the agent is ending and starts no more workers")]
+    HostEnded,
+    /// Shared memory could not be made.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The control socket failed, or the worker said something it may not say.
+    #[error("control socket of the worker: {0}")]
+    Control(String),
+    /// A path that cannot be sent to the worker.
+    #[error("path {} is not UTF-8: move the data directory", .0.display())]
+    PathNotText(std::path::PathBuf),
+}
+
+impl From<SocketError> for WorkerError {
+    fn from(error: SocketError) -> Self {
+        Self::Control(error.to_string())
+    }
+}
+
+impl From<ProtocolError> for WorkerError {
+    fn from(error: ProtocolError) -> Self {
+        Self::Control(error.to_string())
+    }
+}
+
+/// How a worker process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WorkerEnd {
+    /// By itself, with this exit code.
+    #[error("exit code {0}")]
+    Exited(i32),
+    /// By a signal: 9 when it was killed (also by the kernel, out of memory), 11 for a crash.
+    #[error("signal {0}")]
+    Signalled(i32),
+    /// The system did not say.
+    #[error("unknown exit status")]
+    Unknown,
+}
+
+impl From<ExitStatus> for WorkerEnd {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (None, Some(signal)) => Self::Signalled(signal),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+/// A running worker with an open model. Dropping the last handle ends the process.
+#[derive(Debug)]
+pub struct Worker {
+    spec: WorkerSpec,
+    signature: Signature,
+    lane: Arc<Lane>,
+    pid: u32,
+    end: watch::Receiver<Option<WorkerEnd>>,
+}
+
+impl Worker {
+    /// Takes over a process whose model is open.
+    fn new(
+        spec: WorkerSpec,
+        signature: Signature,
+        socket: AsyncControlSocket,
+        slots: Vec<Slot>,
+        child: Child,
+        host: WorkerHost,
+    ) -> Arc<Self> {
+        let lane = Lane::new(spec.model.clone(), socket, slots);
+        let (ended, end) = watch::channel(None);
+        let pid = child.id();
+        let receiving = Arc::clone(&lane);
+        tokio::spawn(async move {
+            receiving.receive_answers().await;
+            ended.send_replace(Some(reap(child).await));
+            // Until here: the thread that started the process must outlive it.
+            drop(host);
+        });
+        Arc::new(Self {
+            spec,
+            signature,
+            lane,
+            pid,
+            end,
+        })
+    }
+
+    /// Computes one request.
+    ///
+    /// # Errors
+    /// [`InferError`] says whether the request, the model or the worker is at fault.
+    pub async fn infer(&self, input: &InferInput) -> Result<InferOutput, InferError> {
+        let plan = self.signature.plan(input)?;
+        let outputs = self.signature.session_outputs(&plan.outputs);
+        let (lease, placed) = self.lane.exchange(&plan, outputs).await?;
+        let mut tensors = self.collect(&plan, &lease, &placed)?;
+        drop(lease);
+        let confidence = self.confidence(&plan, &tensors);
+        tensors.truncate(plan.returned);
+        Ok(InferOutput {
+            model: self.spec.model.clone(),
+            tensors,
+            confidence,
+        })
+    }
+
+    /// Runs the golden set of the package.
+    ///
+    /// # Errors
+    /// [`GoldenError`] names the file, the output and the difference.
+    pub async fn run_golden(&self) -> Result<GoldenReport, GoldenError> {
+        golden::run(self).await
+    }
+
+    /// Computes one request whose answer nobody needs, so that the first real one finds every page and
+    /// thread in place: the inputs of the first golden set, else zeros.
+    ///
+    /// # Errors
+    /// As [`Worker::infer`]. Zeros may be refused by a model that is in order: only a worker that ended
+    /// is an error then.
+    pub async fn warm(&self) -> Result<(), InferError> {
+        if let Some(input) = golden::first_inputs(self) {
+            return self.infer(&input).await.map(|_| ());
+        }
+        match self.infer(&self.zeros()).await {
+            Err(error @ (InferError::WorkerEnded(_) | InferError::Timeout { .. })) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until no request is waiting or running. Requests that arrive meanwhile are served too, so take
+    /// the worker out of [`crate::serving::models::ActiveModels`] first.
+    pub async fn drain(&self) {
+        self.lane.idle().await;
+    }
+
+    /// Resolves when the process is gone, with how it ended. Holds no handle, so it does not keep the
+    /// worker alive.
+    pub fn ended(&self) -> impl Future<Output = WorkerEnd> + Send + use<> {
+        let mut end = self.end.clone();
+        async move {
+            let ended = end.wait_for(Option::is_some).await.map(|end| end.clone());
+            ended.ok().flatten().unwrap_or(WorkerEnd::Unknown)
+        }
+    }
+
+    /// Whether the process is gone already.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.end.borrow().is_some() || self.lane.has_ended()
+    }
+
+    /// The version it holds.
+    #[must_use]
+    pub const fn model(&self) -> &ModelVersion {
+        &self.spec.model
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub const fn spec(&self) -> &WorkerSpec {
+        &self.spec
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Requests waiting or running.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.lane.requests()
+    }
+
+    /// Memory of the process in bytes, its share of shared pages counted proportionally where the kernel
+    /// tells; `None` when the process is gone.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        crate::telemetry::node::process_memory_bytes(&self.pid.to_string())
+    }
+
+    /// Copies the outputs out of shared memory and checks the worker's word on each.
+    fn collect(
+        &self,
+        plan: &Plan<'_>,
+        lease: &Lease,
+        placed: &[Placed],
+    ) -> Result<Vec<Tensor>, InferError> {
+        if placed.len() != plan.outputs.len() {
+            return Err(self.nonsense(format!(
+                "{} outputs instead of {}",
+                placed.len(),
+                plan.outputs.len()
+            )));
+        }
+        let mut tensors = Vec::with_capacity(placed.len());
+        for (&index, placed) in plan.outputs.iter().zip(placed) {
+            let spec = &self.spec.manifest.outputs[index];
+            let shape: Option<Vec<usize>> = placed
+                .shape
+                .iter()
+                .map(|&dim| usize::try_from(dim).ok())
+                .collect();
+            let shape = shape.unwrap_or_default();
+            let length = byte_length(placed.datatype, &shape).map(|bytes| bytes as u64);
+            if placed.datatype != spec.datatype || length != Some(placed.length) {
+                return Err(self.nonsense(format!(
+                    "output `{}` as {} {:?} in {} bytes",
+                    spec.name, placed.datatype, placed.shape, placed.length
+                )));
+            }
+            let mut data = Vec::new();
+            if !lease.append_to(placed, &mut data) {
+                return Err(self.nonsense(format!("output `{}` outside its slot", spec.name)));
+            }
+            tensors.push(Tensor {
+                name: spec.name.clone(),
+                datatype: placed.datatype,
+                shape,
+                data: Bytes::from(data),
+            });
+        }
+        Ok(tensors)
+    }
+
+    fn confidence(&self, plan: &Plan<'_>, tensors: &[Tensor]) -> Option<f64> {
+        let confidence = self.spec.manifest.confidence.as_ref()?;
+        let output = self.signature.confidence_output()?;
+        let position = plan.outputs.iter().position(|&index| index == output)?;
+        let tensor = tensors.get(position)?;
+        reduce(
+            confidence.reduce,
+            numbers::of(tensor.datatype, &tensor.data),
+        )
+    }
+
+    fn nonsense(&self, what: String) -> InferError {
+        InferError::Failed {
+            model: self.spec.model.clone(),
+            message: format!("the worker answered with {what}"),
+        }
+    }
+
+    /// Inputs of zeros in the smallest shape the manifest allows.
+    fn zeros(&self) -> InferInput {
+        let length = |dim: &Dim| match dim {
+            Dim::Fixed(length) => usize::try_from(length.get()).unwrap_or(usize::MAX),
+            Dim::Dynamic => WARM_DIM,
+        };
+        let tensors = self.spec.manifest.inputs.iter().filter_map(|spec| {
+            let shape: Vec<usize> = spec.shape.iter().map(length).collect();
+            let bytes = byte_length(spec.datatype, &shape)?;
+            (bytes <= protocol::SLOT_BYTES).then(|| Tensor {
+                name: spec.name.clone(),
+                datatype: spec.datatype,
+                shape,
+                data: Bytes::from(vec![0; bytes]),
+            })
+        });
+        InferInput {
+            tensors: tensors.collect(),
+            outputs: OutputSelection::All,
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.lane.shut_down();
+    }
+}
+
+/// Ends a process whose control socket is closed, and waits for it.
+async fn reap(mut child: Child) -> WorkerEnd {
+    let reaped = tokio::task::spawn_blocking(move || {
+        // It is ending by itself, unless it hangs. A process that has ended already keeps its status.
+        let _ = child.kill();
+        child.wait()
+    });
+    match reaped.await {
+        Ok(Ok(status)) => status.into(),
+        Ok(Err(_)) | Err(_) => WorkerEnd::Unknown,
+    }
+}

@@ -1,0 +1,256 @@
+//! Starting worker processes, from one thread that stays as long as any of them.
+//!
+//! The kernel sends a worker's death signal when the *thread* that started it ends, so workers are never
+//! started from a pool of threads that come and go. Loading a model is a conversation with the new
+//! process: Load with the shared memory, then what the model declares, compared with the manifest.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_ipc::{AsyncControlSocket, ControlSocket, Received, Region};
+use millwright_package::Manifest;
+use millwright_proto::ids::ModelVersion;
+use tokio::sync::{mpsc, oneshot};
+
+use super::protocol::{self, Answer, Load, LoadFailure, Request, SLOT_BYTES, SLOTS};
+use super::signature::Signature;
+use super::{Worker, WorkerError};
+
+/// Longest time from starting the process to an open model. A 500 MB model on an SD card takes about
+/// half a minute to read.
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
+
+/// Starts that may wait for the thread; each takes about a millisecond.
+const STARTS_WAITING_MAX: usize = 16;
+
+/// How worker processes are started.
+#[derive(Clone, Debug)]
+pub struct WorkerProgram {
+    /// The executable; its subcommand `worker` runs [`super::entry::run`].
+    pub executable: PathBuf,
+    /// Path of ONNX Runtime's shared library; `None` when the configuration names none.
+    pub runtime: Option<PathBuf>,
+}
+
+impl WorkerProgram {
+    /// This very executable, also if its file has been replaced by an update since it started.
+    #[must_use]
+    pub fn this_executable(runtime: Option<PathBuf>) -> Self {
+        Self {
+            executable: PathBuf::from("/proc/self/exe"),
+            runtime,
+        }
+    }
+}
+
+/// What a worker is to hold.
+#[derive(Clone, Debug)]
+pub struct WorkerSpec {
+    /// The version, as requests and summaries name it.
+    pub model: ModelVersion,
+    /// The unpacked package.
+    pub directory: PathBuf,
+    /// The package's manifest.
+    pub manifest: Arc<Manifest>,
+}
+
+/// Handle to the thread that starts workers. The thread ends when the last handle and the last worker
+/// are gone.
+#[derive(Clone, Debug)]
+pub struct WorkerHost {
+    starts: mpsc::Sender<Start>,
+    runtime: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Start {
+    /// The worker's end of the control socket.
+    socket: ControlSocket,
+    started: oneshot::Sender<std::io::Result<Child>>,
+}
+
+impl WorkerHost {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(program: WorkerProgram) -> std::io::Result<Self> {
+        let (starts, mut requests) = mpsc::channel::<Start>(STARTS_WAITING_MAX);
+        let executable = program.executable;
+        std::thread::Builder::new()
+            .name("worker-host".to_owned())
+            .spawn(move || {
+                while let Some(start) = requests.blocking_recv() {
+                    // A start that nobody waits for any more closes its socket, which ends the worker.
+                    let _ = start.started.send(start_process(&executable, start.socket));
+                }
+            })?;
+        Ok(Self {
+            starts,
+            runtime: program.runtime,
+        })
+    }
+
+    /// Starts a worker and resolves once its model is open and agrees with its manifest.
+    ///
+    /// # Errors
+    /// [`WorkerError`] says what is missing or wrong and how to fix it. The process is gone then.
+    pub async fn spawn(&self, spec: WorkerSpec) -> Result<Arc<Worker>, WorkerError> {
+        let load = self.load(&spec)?;
+        let region = Region::create(SLOTS * SLOT_BYTES)?;
+        let (ours, theirs) = ControlSocket::pair()?;
+        let socket = AsyncControlSocket::new(ours)?;
+        let child = self.start_process(theirs).await?;
+        let loading = tokio::time::timeout(LOAD_LIMIT, converse(socket, &region, &load));
+        let outcome = match loading.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(WorkerError::LoadTimeout {
+                model: spec.model.clone(),
+                limit_s: LOAD_LIMIT.as_secs(),
+            }),
+        };
+        let (socket, answer) = match outcome {
+            Ok(answered) => answered,
+            Err(error) => {
+                // The socket is closed by now, and the process was told to end by that.
+                let end = super::reap(child).await;
+                return Err(match error {
+                    WorkerError::Control(_) => WorkerError::EndedLoading {
+                        model: spec.model,
+                        end,
+                    },
+                    other => other,
+                });
+            }
+        };
+        let agreed = judge(answer, &spec, &load);
+        match agreed {
+            Ok(signature) => {
+                let slots = region.into_slots(SLOTS)?;
+                Ok(Worker::new(
+                    spec,
+                    signature,
+                    socket,
+                    slots,
+                    child,
+                    self.clone(),
+                ))
+            }
+            Err(error) => {
+                drop(socket);
+                super::reap(child).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The Load message for `spec`; fails early where the agent can tell itself what is missing.
+    fn load(&self, spec: &WorkerSpec) -> Result<Load, WorkerError> {
+        let runtime = self
+            .runtime
+            .as_deref()
+            .ok_or_else(|| WorkerError::RuntimeMissing {
+                problem: "no path of ONNX Runtime is configured".to_owned(),
+            })?;
+        if let Err(error) = std::fs::metadata(runtime) {
+            return Err(WorkerError::RuntimeMissing {
+                problem: format!("{}: {error}", runtime.display()),
+            });
+        }
+        let limits = &spec.manifest.limits;
+        Ok(Load {
+            runtime: text(runtime)?,
+            model: text(&spec.directory.join(spec.manifest.file.as_str()))?,
+            threads: limits.threads.get(),
+            memory_mib: limits.memory_mib.map(std::num::NonZeroU32::get),
+        })
+    }
+
+    async fn start_process(&self, socket: ControlSocket) -> Result<Child, WorkerError> {
+        let (started, process) = oneshot::channel();
+        let start = Start { socket, started };
+        self.starts
+            .send(start)
+            .await
+            .map_err(|_| WorkerError::HostEnded)?;
+        process
+            .await
+            .map_err(|_| WorkerError::HostEnded)?
+            .map_err(WorkerError::Start)
+    }
+}
+
+/// Runs on the permanent thread.
+fn start_process(executable: &Path, socket: ControlSocket) -> std::io::Result<Child> {
+    let mut command = Command::new(executable);
+    command
+        .arg0("edge-agent-worker")
+        .arg("worker")
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        // A Ctrl-C in the terminal is for the agent, which lets the requests in flight finish.
+        .process_group(0);
+    // Where ONNX Runtime's own libraries are found, on systems that keep them in odd places.
+    if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    command.spawn()
+}
+
+/// Sends Load and receives the first answer.
+async fn converse(
+    socket: AsyncControlSocket,
+    region: &Region,
+    load: &Load,
+) -> Result<(AsyncControlSocket, Answer), WorkerError> {
+    let message = protocol::encode(&Request::Load(load.clone()))?;
+    socket.send_with_file(&message, region.file())?;
+    let mut buffer = protocol::buffer();
+    match socket.receive(&mut buffer).await {
+        Ok(Received::Message(length)) => Ok((socket, protocol::decode(&buffer[..length])?)),
+        Ok(Received::Closed) | Err(_) => Err(WorkerError::Control(
+            "the worker closed its end while it loaded".to_owned(),
+        )),
+    }
+}
+
+/// What the first answer means.
+fn judge(answer: Answer, spec: &WorkerSpec, load: &Load) -> Result<Signature, WorkerError> {
+    let model = spec.model.clone();
+    match answer {
+        Answer::Loaded(ports) => {
+            Signature::agree(Arc::clone(&spec.manifest), &ports).map_err(|error| {
+                WorkerError::Signature {
+                    model,
+                    source: Box::new(error),
+                }
+            })
+        }
+        Answer::LoadFailed(LoadFailure::Runtime(problem)) => Err(WorkerError::RuntimeMissing {
+            problem: format!("{}: {problem}", load.runtime),
+        }),
+        Answer::LoadFailed(LoadFailure::Sandbox(problem)) => {
+            Err(WorkerError::Sandbox { model, problem })
+        }
+        Answer::LoadFailed(LoadFailure::Model(problem)) => Err(WorkerError::NotAModel {
+            model,
+            file: spec.manifest.file.as_str().to_owned(),
+            problem,
+        }),
+        Answer::Done { .. } | Answer::Failed { .. } => Err(WorkerError::Control(
+            "the worker answered a request before it was asked one".to_owned(),
+        )),
+    }
+}
+
+fn text(path: &Path) -> Result<String, WorkerError> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| WorkerError::PathNotText(path.to_owned()))
+}
