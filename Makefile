@@ -8,7 +8,7 @@ export CARGO_TERM_COLOR ?= auto
 KEEP ?=
 UDP ?=
 
-.PHONY: help setup demo test lint unit cases cross bench deny fmt clean
+.PHONY: help setup demo test lint cross bench deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,22 +20,17 @@ setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, an MQT
 demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, UDP=blocked blocks QUIC for one node)
 	@tests/setup/setup.sh base models
 	@tests/setup/broker.sh
-	cargo build --release --workspace --bins
+	cargo build --release --bins -p cloudcore -p edge-agent -p fleetctl -p millwright-demo
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-demo" $(if $(KEEP),--keep) $(if $(filter blocked,$(UDP)),--udp-blocked)
 
-test: setup lint unit cases ## Run every test
+test: setup lint ## Run every test: unit, property, golden, and real processes
+	cargo build --workspace --all-targets
+	cargo test --workspace --quiet
 
 lint: ## Formatting, clippy and rustdoc without warnings
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
-
-unit: ## Unit, property and golden tests
-	cargo test --workspace --exclude millwright-tests
-
-cases: setup ## Real processes: enroll, infer, swap under load, kill, corrupt
-	cargo build --workspace --bins
-	cargo test -p millwright-tests
 
 cross: ## Build the agent for ARM64 and run one inference with it under emulation
 	cross/smoke.sh

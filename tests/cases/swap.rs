@@ -90,7 +90,7 @@ async fn a_version_that_fails_its_golden_set_never_answers() -> Result<()> {
         ),
         (SlotState::Failed, Some("1.0.0"), "2.0.0")
     );
-    assert_eq!(slot.reason, "GoldenMismatch", "{}", slot.message);
+    assert_eq!(slot.reason, "GoldenFailed", "{}", slot.message);
     let reply = fleet.client()?.infer(MODEL, &[sensor_rows(1)?]).await?;
     assert_eq!(reply.version, "1.0.0");
     Ok(())
