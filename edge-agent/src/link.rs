@@ -14,12 +14,16 @@
 //! leaves. A broken link is normal and never an error for the rest of the agent: it shows in [`LinkState`].
 
 mod blobs;
+mod dial;
 mod quic;
 mod run;
 mod session;
 mod totals;
 mod wire;
 mod ws;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -134,7 +138,7 @@ impl Link {
         let totals = totals::Totals::default();
         let (channel_sender, channel) = watch::channel(None);
         let runner = run::Runner {
-            dialers: run::Dialers::new(&config, tls),
+            dialers: dial::Dialers::new(&config, tls),
             config,
             outbox,
             desired: channels.desired,
@@ -167,7 +171,6 @@ impl Link {
     }
 
     /// A cheap handle that reads [`Link::totals`] later.
-    #[must_use]
     pub fn totals_reader(&self) -> impl Fn() -> LinkTotals + Clone + Send + Sync + 'static {
         let totals = self.totals.clone();
         move || totals.read()

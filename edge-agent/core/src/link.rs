@@ -101,8 +101,10 @@ pub enum Step {
 /// How a session that had been welcomed ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The transport broke or fell silent.
+    /// The transport broke.
     Lost,
+    /// What was sent stayed unanswered: some networks let a handshake through and nothing after it.
+    Silent,
     /// Left on purpose, because a probe of the better transport was answered.
     Switching,
     /// Cloudcore asked to come back later.
@@ -239,11 +241,8 @@ impl Dialler {
 
     /// The session, or an attempt that reached cloudcore and was told to go, ended.
     pub fn ended(&mut self, how: Ended, now_ms: u64, random: u64) {
-        let proven = self
-            .session
-            .take()
-            .is_some_and(|session| now_ms.saturating_sub(session.since_ms) >= PROVEN_MS);
-        if proven {
+        let session = self.session.take();
+        if session.is_some_and(|session| now_ms.saturating_sub(session.since_ms) >= PROVEN_MS) {
             self.backoff_ms = BACKOFF_MS_MIN;
         }
         match how {
@@ -252,6 +251,12 @@ impl Dialler {
                 self.wait_until_ms = now_ms;
             }
             Ended::Lost => self.back_off(now_ms, random),
+            Ended::Silent => {
+                if session.is_some_and(|session| session.transport == Transport::Quic) {
+                    self.distrust_quic_until_ms = Some(now_ms + QUIC_DISTRUST_MS);
+                }
+                self.back_off(now_ms, random);
+            }
             Ended::ComeBack { after_ms } => {
                 self.pause(after_ms.min(COME_BACK_MS_MAX), now_ms, random)
             }

@@ -1,86 +1,22 @@
 //! The loop of the link: dial, say Hello, run the session, and again.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edge_core::link::{Dialler, Ended, Routes, Step, Transport};
+use edge_core::link::{Dialler, Ended, Step, Transport};
 use millwright_proto::frame;
 use millwright_proto::link::{Applied, FenceReason, Uplink};
 use tokio::sync::watch;
 
 use super::blobs::Channel;
-use super::quic::QuicDialer;
+use super::dial::Dialers;
 use super::session::{Action, Session, SessionEnd};
 use super::totals::{Totals, whole_ms};
 use super::wire::{Wire, WireError};
-use super::ws::WebSocketDialer;
 use super::{LinkConfig, LinkState, LinkStatus, ReceivedDesired};
 use crate::store::Outbox;
 
 /// Handing one frame to the transport may take this long: a peer that reads nothing is dead.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How each transport is dialled, as far as it has an address.
-pub(super) struct Dialers {
-    quic: Option<QuicDialer>,
-    websocket: Option<WebSocketDialer>,
-}
-
-impl Dialers {
-    pub(super) fn new(config: &LinkConfig, tls: &Arc<rustls::ClientConfig>) -> Self {
-        let quic = config.quic.clone().and_then(|address| {
-            QuicDialer::new(address, tls)
-                .inspect_err(|error| tracing::error!(%error, "QUIC cannot be used"))
-                .ok()
-        });
-        let websocket = config.websocket.clone();
-        Self {
-            quic,
-            websocket: websocket.map(|address| WebSocketDialer::new(address, tls)),
-        }
-    }
-
-    fn routes(&self) -> Option<Routes> {
-        match (&self.quic, &self.websocket) {
-            (Some(_), Some(_)) => Some(Routes::Both),
-            (Some(_), None) => Some(Routes::Only(Transport::Quic)),
-            (None, Some(_)) => Some(Routes::Only(Transport::WebSocket)),
-            (None, None) => None,
-        }
-    }
-
-    async fn dial(&self, transport: Transport) -> Result<(Wire, Channel), WireError> {
-        match (transport, &self.quic, &self.websocket) {
-            (Transport::Quic, Some(dialer), _) => {
-                let wire = dialer.dial().await?;
-                let channel = Channel::Quic(wire.connection());
-                Ok((Wire::Quic(wire), channel))
-            }
-            (Transport::WebSocket, _, Some(dialer)) => {
-                let wire = dialer.dial().await?;
-                let channel = Channel::WebSocket {
-                    dialer: dialer.clone(),
-                    meter: wire.meter(),
-                };
-                Ok((Wire::WebSocket(Box::new(wire)), channel))
-            }
-            (Transport::Quic | Transport::WebSocket, ..) => {
-                Err(WireError::Ended(format!("{transport} has no address")))
-            }
-        }
-    }
-
-    /// Resolves to whether QUIC answers; never when it has no address.
-    async fn probe(&self, timeout: Duration) -> bool {
-        match &self.quic {
-            Some(dialer) => {
-                let probe = tokio::time::timeout(timeout, Box::pin(dialer.probe()));
-                matches!(probe.await, Ok(Ok(())))
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
 
 /// Everything the task owns.
 pub(super) struct Runner {
@@ -325,7 +261,7 @@ impl Runner {
 
     fn ended(&self, end: &SessionEnd, transport: Transport) {
         match end {
-            SessionEnd::Lost(reason) => {
+            SessionEnd::Lost(reason) | SessionEnd::Silent(reason) => {
                 tracing::info!(%transport, %reason, "the session with cloudcore ended");
                 self.set_error(reason.clone());
             }
@@ -377,6 +313,7 @@ impl Live {
 fn outcome(end: &SessionEnd) -> Ended {
     match end {
         SessionEnd::Lost(_) | SessionEnd::Stopping => Ended::Lost,
+        SessionEnd::Silent(_) => Ended::Silent,
         SessionEnd::Switching => Ended::Switching,
         SessionEnd::ComeBack { after_ms } => Ended::ComeBack {
             after_ms: *after_ms,

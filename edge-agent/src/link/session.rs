@@ -58,8 +58,10 @@ pub(super) enum Action {
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SessionEnd {
-    /// The wire broke, fell silent, or this side failed.
+    /// The wire broke, or this side failed.
     Lost(String),
+    /// Nothing was acknowledged for too long.
+    Silent(String),
     /// Left for the better transport.
     Switching,
     /// The agent stops.
@@ -249,14 +251,16 @@ impl Session {
 
     /// The deadline passed.
     pub(super) fn expired(&self) -> SessionEnd {
-        SessionEnd::Lost(match self.phase {
+        match self.phase {
             Phase::AwaitingWelcome { .. } => {
-                format!("no Welcome within {} s", WELCOME_TIMEOUT.as_secs())
+                let seconds = WELCOME_TIMEOUT.as_secs();
+                SessionEnd::Lost(format!("no Welcome within {seconds} s"))
             }
             Phase::Persisting | Phase::Live => {
-                format!("nothing acknowledged for {} s", ANSWER_TIMEOUT.as_secs())
+                let seconds = ANSWER_TIMEOUT.as_secs();
+                SessionEnd::Silent(format!("nothing acknowledged for {seconds} s"))
             }
-        })
+        }
     }
 }
 

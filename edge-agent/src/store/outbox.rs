@@ -100,15 +100,6 @@ pub enum OutgoingBody {
     Gap(GapReason),
 }
 
-/// Where a record was stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The outbox it lies in.
-    pub lineage: Lineage,
-    /// Its number in its stream.
-    pub sequence: u64,
-}
-
 /// Handle to the outbox; clones share it. The store closes when [`Outbox::close`] returns or the last
 /// handle is gone.
 #[derive(Clone, Debug)]

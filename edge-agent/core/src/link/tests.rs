@@ -46,6 +46,19 @@ fn after_quic_failed_websocket_is_dialled_first_until_the_distrust_ends() {
 }
 
 #[test]
+fn a_quic_that_falls_silent_after_its_handshake_gives_way_to_websocket() {
+    let mut dialler = Dialler::new(Routes::Both, None, 0);
+    dialler.welcomed(Transport::Quic, 0);
+    dialler.ended(Ended::Silent, 25_000, RANDOM_MIN);
+    assert_eq!(
+        dialler.next(25_000 + BACKOFF_MS_MIN),
+        dial(Transport::WebSocket)
+    );
+    dialler.welcomed(Transport::WebSocket, 26_000);
+    assert!(dialler.probe_at_ms().is_some());
+}
+
+#[test]
 fn what_worked_in_an_earlier_process_is_dialled_first() {
     let dialler = Dialler::new(Routes::Both, Some(Transport::WebSocket), 5);
     assert_eq!(dialler.next(5), dial(Transport::WebSocket));

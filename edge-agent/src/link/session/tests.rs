@@ -142,7 +142,7 @@ fn a_silent_cloud_is_noticed_from_the_first_unanswered_send() {
     session.offer(outgoing(5, 1), now);
     session.offer(outgoing(6, 1), now + ANSWER_TIMEOUT / 2);
     assert_eq!(session.deadline(), Some(now + ANSWER_TIMEOUT));
-    assert!(matches!(session.expired(), SessionEnd::Lost(_)));
+    assert!(matches!(session.expired(), SessionEnd::Silent(_)));
 }
 
 #[test]

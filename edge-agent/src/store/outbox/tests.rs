@@ -118,7 +118,10 @@ async fn a_full_disk_is_a_named_error_and_wastes_no_number() {
     outbox.close().await;
     let (outbox, _) = open(&directory).await;
     assert_eq!(
-        outbox.append(Stream::Summaries, payload(2)).await.unwrap()
+        outbox
+            .append(Stream::Summaries, payload(2))
+            .await
+            .unwrap()
             .sequence,
         2
     );
@@ -173,10 +176,37 @@ async fn a_hopeless_store_is_set_aside_and_the_loss_is_declared() {
     let sent = drain(&outbox, 0).await;
     assert_eq!(sent[0].body, OutgoingBody::Gap(GapReason::Quarantined));
     assert_eq!(
-        outbox.append(Stream::Summaries, payload(9)).await.unwrap()
+        outbox
+            .append(Stream::Summaries, payload(9))
+            .await
+            .unwrap()
             .sequence,
         2
     );
+}
+
+/// A copy of the files of an open store is what a killed process leaves behind.
+#[tokio::test]
+async fn what_was_confirmed_survives_a_kill_at_any_moment() {
+    const KILLS: usize = 30;
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("live").join("outbox");
+    std::fs::create_dir_all(directory.parent().unwrap()).unwrap();
+    let (outbox, _) = open(&directory).await;
+    for kill in 1..=KILLS {
+        let place = outbox.append(Stream::Summaries, payload(kill)).await;
+        assert_eq!(place.unwrap().sequence, kill as u64);
+        let left = parent.path().join(format!("killed-{kill}")).join("outbox");
+        copy(&directory, &left);
+        let (reopened, notes) = open(&left).await;
+        let lost = notes
+            .iter()
+            .any(|note| !matches!(note, RecoveryNote::Repaired { .. }));
+        assert!(!lost, "{notes:?}");
+        let expected: Vec<_> = (1..=kill).map(record).collect();
+        assert_eq!(drain(&reopened, 0).await, expected);
+        reopened.close().await;
+    }
 }
 
 /// Damages a cleanly closed store in many places: whatever comes back is either as it was or declared.

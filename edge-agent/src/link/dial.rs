@@ -1,0 +1,76 @@
+//! How each transport is reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_core::link::{Routes, Transport};
+
+use super::LinkConfig;
+use super::blobs::Channel;
+use super::quic::QuicDialer;
+use super::wire::{Wire, WireError};
+use super::ws::WebSocketDialer;
+
+/// How each transport is dialled, as far as it has an address.
+pub(super) struct Dialers {
+    quic: Option<QuicDialer>,
+    websocket: Option<WebSocketDialer>,
+}
+
+impl Dialers {
+    pub(super) fn new(config: &LinkConfig, tls: &Arc<rustls::ClientConfig>) -> Self {
+        let quic = config.quic.clone().and_then(|address| {
+            QuicDialer::new(address, tls)
+                .inspect_err(|error| tracing::error!(%error, "QUIC cannot be used"))
+                .ok()
+        });
+        let websocket = config.websocket.clone();
+        Self {
+            quic,
+            websocket: websocket.map(|address| WebSocketDialer::new(address, tls)),
+        }
+    }
+
+    /// Which of them there are; `None`: no address at all.
+    pub(super) fn routes(&self) -> Option<Routes> {
+        match (&self.quic, &self.websocket) {
+            (Some(_), Some(_)) => Some(Routes::Both),
+            (Some(_), None) => Some(Routes::Only(Transport::Quic)),
+            (None, Some(_)) => Some(Routes::Only(Transport::WebSocket)),
+            (None, None) => None,
+        }
+    }
+
+    /// Opens a connection for a session. The caller bounds the time.
+    pub(super) async fn dial(&self, transport: Transport) -> Result<(Wire, Channel), WireError> {
+        match (transport, &self.quic, &self.websocket) {
+            (Transport::Quic, Some(dialer), _) => {
+                let wire = dialer.dial().await?;
+                let channel = Channel::Quic(wire.connection());
+                Ok((Wire::Quic(wire), channel))
+            }
+            (Transport::WebSocket, _, Some(dialer)) => {
+                let wire = dialer.dial().await?;
+                let channel = Channel::WebSocket {
+                    dialer: dialer.clone(),
+                    meter: wire.meter(),
+                };
+                Ok((Wire::WebSocket(Box::new(wire)), channel))
+            }
+            (Transport::Quic | Transport::WebSocket, ..) => {
+                Err(WireError::Ended(format!("{transport} has no address")))
+            }
+        }
+    }
+
+    /// Resolves to whether QUIC answers; never when it has no address.
+    pub(super) async fn probe(&self, timeout: Duration) -> bool {
+        match &self.quic {
+            Some(dialer) => {
+                let probe = tokio::time::timeout(timeout, Box::pin(dialer.probe()));
+                matches!(probe.await, Ok(Ok(())))
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

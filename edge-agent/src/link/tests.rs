@@ -1,0 +1,169 @@
+//! The whole link against a small cloud in this process, over real sockets.
+
+mod cloud;
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use edge_core::outbox::Stream;
+use millwright_proto::ids::{BootId, InstanceId, NodeUid};
+
+use super::*;
+use crate::store::OutboxLimits;
+use cloud::{BLOB, Cloud, DESIRED};
+
+/// Longer than any of these take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+struct Agent {
+    link: Link,
+    outbox: Outbox,
+    desired: watch::Receiver<Option<ReceivedDesired>>,
+    _applied: watch::Sender<Applied>,
+    _directory: tempfile::TempDir,
+}
+
+async fn agent(cloud: &Cloud, quic: Option<String>, websocket: Option<String>) -> Agent {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = OutboxLimits {
+        free_bytes_min: 0,
+        ..OutboxLimits::default()
+    };
+    let opened = Outbox::open(directory.path().join("outbox"), limits).await;
+    let (outbox, _) = opened.unwrap();
+    for number in 0..100 {
+        let payload = Bytes::from(format!("window {number}"));
+        outbox.append(Stream::Summaries, payload).await.unwrap();
+    }
+    let config = LinkConfig {
+        quic,
+        websocket,
+        node_uid: NodeUid::from_bytes([1; 16]),
+        instance: InstanceId::from_bytes([2; 16]),
+        boot: BootId::from_bytes([3; 16]),
+        agent_version: "0.1.0".to_owned(),
+        capabilities: Vec::new(),
+        platform: Platform::default(),
+    };
+    let (desired_sender, desired) = watch::channel(None);
+    let (applied_sender, applied) = watch::channel(Applied::default());
+    let channels = LinkChannels {
+        desired: desired_sender,
+        applied,
+    };
+    let link = Link::spawn(config, &cloud.client_tls(), outbox.clone(), channels);
+    Agent {
+        link,
+        outbox,
+        desired,
+        _applied: applied_sender,
+        _directory: directory,
+    }
+}
+
+impl Agent {
+    async fn delivered(&mut self) {
+        let mut backlog = self.outbox.backlog();
+        let empty = backlog.wait_for(|backlog| backlog.records == 0);
+        tokio::time::timeout(DEADLINE, empty)
+            .await
+            .unwrap()
+            .unwrap();
+        let arrived = self.desired.wait_for(Option::is_some);
+        let arrived = tokio::time::timeout(DEADLINE, arrived).await.unwrap();
+        assert_eq!(arrived.unwrap().as_ref().unwrap().document, DESIRED);
+    }
+
+    fn transport(&self) -> Option<Transport> {
+        match self.link.state().borrow().status {
+            LinkStatus::Connected { transport } => Some(transport),
+            LinkStatus::Disabled | LinkStatus::Connecting | LinkStatus::Fenced { .. } => None,
+        }
+    }
+}
+
+async fn read(client: &BlobClient, offset: u64, length: u64) -> Result<Vec<u8>, BlobError> {
+    let mut body = client.fetch(Digest::of(BLOB), offset, length).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    assert_eq!(bytes.len() as u64, body.total_bytes());
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn everything_is_delivered_over_quic_and_blobs_come_beside_it() {
+    let cloud = Cloud::start().await;
+    let mut agent = agent(&cloud, Some(cloud.quic()), Some(cloud.websocket())).await;
+    agent.delivered().await;
+    assert_eq!(agent.transport(), Some(Transport::Quic));
+    assert_eq!(cloud.counted(), (1..=100).collect::<Vec<_>>());
+    assert_eq!(read(&agent.link.blobs(), 2, 5).await.unwrap(), BLOB[2..7]);
+    assert_eq!(read(&agent.link.blobs(), 3, 0).await.unwrap(), BLOB[3..]);
+    let totals = agent.link.totals();
+    assert!(
+        totals.sent_bytes > 1_000 && totals.received_bytes > 1_000,
+        "{totals:?}"
+    );
+    agent.link.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_udp_is_crossed_over_websocket() {
+    let cloud = Cloud::start().await;
+    // Bound and never read: datagrams vanish without an answer.
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nowhere = hole.local_addr().unwrap().to_string();
+    let mut agent = agent(&cloud, Some(nowhere), Some(cloud.websocket())).await;
+    agent.delivered().await;
+    assert_eq!(agent.transport(), Some(Transport::WebSocket));
+    assert_eq!(cloud.counted(), (1..=100).collect::<Vec<_>>());
+    let totals = agent.link.totals();
+    assert!(
+        totals.sent_bytes > 1_000 && totals.received_bytes > 1_000,
+        "{totals:?}"
+    );
+    agent.link.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_cut_session_is_resumed_without_loss_or_repetition() {
+    let cloud = Cloud::start().await;
+    cloud.cut_after_records(40);
+    let mut agent = agent(&cloud, Some(cloud.quic()), None).await;
+    agent.delivered().await;
+    assert_eq!(cloud.counted(), (1..=100).collect::<Vec<_>>());
+    assert_eq!(agent.link.totals().reconnects, 1);
+    agent.link.shutdown().await;
+}
+
+#[tokio::test]
+async fn blobs_come_over_http_when_there_is_no_quic() {
+    let cloud = Cloud::start().await;
+    let address = cloud.serve_blobs_over_http().await;
+    let dialer = ws::WebSocketDialer::new(address, &cloud.client_tls());
+    let channel = blobs::Channel::WebSocket {
+        dialer,
+        meter: Arc::default(),
+    };
+    let (_sender, receiver) = watch::channel(Some(channel));
+    let client = BlobClient::new(receiver);
+    assert_eq!(read(&client, 2, 5).await.unwrap(), BLOB[2..7]);
+    assert_eq!(read(&client, 3, 0).await.unwrap(), BLOB[3..]);
+    let refused = client.fetch(Digest::of(b"other"), 0, 0).await;
+    assert!(
+        matches!(refused, Err(BlobError::Refused { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_session_blobs_are_offline() {
+    let (_sender, receiver) = watch::channel(None);
+    let refused = read(&BlobClient::new(receiver), 0, 0).await;
+    assert!(
+        matches!(refused, Err(BlobError::Offline { .. })),
+        "{refused:?}"
+    );
+}
