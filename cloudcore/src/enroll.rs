@@ -191,12 +191,21 @@ async fn record(
         })
         .await?;
     write.count_nodes(tenant, site.as_str()).await?;
+    tell(write, newcomer, now).await
+}
+
+/// The audit row and the event of an enrollment.
+async fn tell(write: &mut Write, newcomer: &Newcomer<'_>, now: Timestamp) -> Result<(), Failure> {
+    let NodeIdentity {
+        tenant, site, node, ..
+    } = newcomer.identity;
     let actor = Actor {
-        tenant: tenant.to_owned(),
+        tenant: tenant.to_string(),
         name: ACTOR.to_owned(),
     };
     let regarding = format!("Node/{node}");
-    let message = format!("enrolled at site {site} with join token {}", token.name);
+    let token = &newcomer.token.name;
+    let message = format!("enrolled at site {site} with join token {token}");
     let entry = AuditEntry {
         actor: &actor,
         action: "enroll",
@@ -206,7 +215,7 @@ async fn record(
     };
     write.audit(&entry, now).await?;
     let event = NewEvent {
-        tenant,
+        tenant: tenant.as_str(),
         time: now,
         severity: Severity::Normal,
         reason: "NodeEnrolled",

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use jiff::Timestamp;
 use millwright_proto::link::EnrollRequest;
 use prost::Message as _;
 
 use super::failure::{Failure, ProblemType};
 use super::names::shortened;
-use super::request::refused;
+use super::request::{Whole, refused};
 use crate::app::App;
 use crate::enroll::{self, DialledHost};
 
@@ -20,7 +19,7 @@ use crate::enroll::{self, DialledHost};
 pub(super) async fn enroll(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, Failure> {
     let request = EnrollRequest::decode(body).map_err(|fault| {
         let detail = format!("the body is not an EnrollRequest: {fault}");

@@ -1,5 +1,7 @@
 //! Why a request was not done, as a problem detail (RFC 9457).
 
+mod problem_type;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,152 +12,7 @@ use crate::pki::PkiError;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 
-/// Every problem the API can answer with. The names are stable: clients branch on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProblemType {
-    /// No token, or one that nobody knows.
-    Unauthenticated,
-    /// No such object, blob or page.
-    NotFound,
-    /// Nothing answers at this address.
-    UnknownRoute,
-    /// The address answers other methods only.
-    MethodNotAllowed,
-    /// A key of the body or query that nobody knows.
-    UnknownField,
-    /// A value that does not fit.
-    InvalidField,
-    /// The body is not what it should be.
-    InvalidBody,
-    /// More than the limit.
-    TooLarge,
-    /// The name is taken.
-    AlreadyExists,
-    /// Somebody else changed the object.
-    Conflict,
-    /// The object does not change.
-    Immutable,
-    /// Other objects need it.
-    InUse,
-    /// The watch cannot resume from there.
-    Expired,
-    /// Blobs are missing or differ.
-    BadPackage,
-    /// No such join token.
-    TokenUnknown,
-    /// The join token's time is over.
-    TokenExpired,
-    /// The join token has no use left.
-    TokenUsedUp,
-    /// Somebody ended the join token.
-    TokenRevoked,
-    /// A node of this name is enrolled.
-    NodeNameTaken,
-    /// The device did not prove that it holds its keys.
-    ProofFailed,
-    /// Too much at once.
-    Overloaded,
-    /// Our fault.
-    Internal,
-}
-
-impl ProblemType {
-    /// Stable name, title and HTTP status.
-    fn parts(self) -> (&'static str, &'static str, StatusCode) {
-        match self {
-            Self::Unauthenticated => ("unauthenticated", "Who are you?", StatusCode::UNAUTHORIZED),
-            Self::NotFound => (
-                "not-found",
-                "There is no such object",
-                StatusCode::NOT_FOUND,
-            ),
-            Self::UnknownRoute => (
-                "unknown-route",
-                "Nothing answers at this address",
-                StatusCode::NOT_FOUND,
-            ),
-            Self::MethodNotAllowed => (
-                "method-not-allowed",
-                "This address does not answer this method",
-                StatusCode::METHOD_NOT_ALLOWED,
-            ),
-            Self::UnknownField => ("unknown-field", "Unknown field", StatusCode::BAD_REQUEST),
-            Self::InvalidField => (
-                "invalid-field",
-                "A field has a value that does not fit",
-                StatusCode::UNPROCESSABLE_ENTITY,
-            ),
-            Self::InvalidBody => (
-                "invalid-body",
-                "The request cannot be read",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::TooLarge => (
-                "too-large",
-                "The request is over a limit",
-                StatusCode::PAYLOAD_TOO_LARGE,
-            ),
-            Self::AlreadyExists => ("already-exists", "The name is taken", StatusCode::CONFLICT),
-            Self::Conflict => (
-                "conflict",
-                "Somebody else changed the object",
-                StatusCode::CONFLICT,
-            ),
-            Self::Immutable => ("immutable", "This does not change", StatusCode::CONFLICT),
-            Self::InUse => ("in-use", "Other objects need it", StatusCode::CONFLICT),
-            Self::Expired => (
-                "expired",
-                "The watch cannot resume from there",
-                StatusCode::GONE,
-            ),
-            Self::BadPackage => (
-                "bad-package",
-                "The package is not complete or not consistent",
-                StatusCode::UNPROCESSABLE_ENTITY,
-            ),
-            Self::TokenUnknown => (
-                "token-unknown",
-                "No such join token",
-                StatusCode::UNAUTHORIZED,
-            ),
-            Self::TokenExpired => (
-                "token-expired",
-                "The join token is over",
-                StatusCode::FORBIDDEN,
-            ),
-            Self::TokenUsedUp => (
-                "token-used-up",
-                "The join token has no use left",
-                StatusCode::FORBIDDEN,
-            ),
-            Self::TokenRevoked => (
-                "token-revoked",
-                "The join token was revoked",
-                StatusCode::FORBIDDEN,
-            ),
-            Self::NodeNameTaken => (
-                "node-name-taken",
-                "A node of this name is enrolled",
-                StatusCode::CONFLICT,
-            ),
-            Self::ProofFailed => (
-                "proof-failed",
-                "The device did not prove that it holds its keys",
-                StatusCode::BAD_REQUEST,
-            ),
-            Self::Overloaded => (
-                "overloaded",
-                "Too much at once",
-                StatusCode::SERVICE_UNAVAILABLE,
-            ),
-            Self::Internal => (
-                "internal",
-                "Cloudcore failed",
-                StatusCode::INTERNAL_SERVER_ERROR,
-            ),
-        }
-    }
-}
+pub(crate) use problem_type::ProblemType;
 
 /// One refused or failed request.
 #[derive(Clone, Debug)]
@@ -210,15 +67,14 @@ impl Failure {
 
     /// HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
-        self.kind.parts().2
+        self.kind.status()
     }
 
     fn problem(self) -> Problem {
-        let (name, title, status) = self.kind.parts();
         Problem {
-            kind: format!("urn:millwright:problem:{name}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            kind: format!("urn:millwright:problem:{}", self.kind.name()),
+            title: self.kind.title().to_owned(),
+            status: self.kind.status().as_u16(),
             detail: self.detail,
             field: self.field,
             hint: self.hint,

@@ -6,14 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use fleet_api::{API_VERSION, Kind, List, ListMetadata, Resource};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::failure::{Failure, ProblemType};
 use super::kinds::{Attempt, Rules, same_spec};
-use super::request::{Caller, Name, Params, WriteParams, resource};
+use super::request::{Caller, Name, Params, Whole, WriteParams, resource};
 use super::selector::{FieldSelector, LabelSelector};
 use super::watch;
 use crate::app::App;
@@ -133,7 +132,7 @@ pub(super) async fn create<K: Rules>(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,
     Params(params): Params<WriteParams>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<(StatusCode, Json<Resource<K>>), Failure> {
     let mut new = resource::<K>(&body)?;
     // What people send here is ignored: cloudcore says it.
@@ -166,7 +165,7 @@ pub(super) async fn update<K: Rules>(
     Caller(actor): Caller,
     Name(name): Name,
     Params(params): Params<WriteParams>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Json<Resource<K>>, Failure> {
     let mut new = resource::<K>(&body)?;
     if new.metadata.name != name {

@@ -1,16 +1,18 @@
 //! What handlers take out of a request: the caller, query parameters, a document.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Path};
-use axum::http::header;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use fleet_api::{API_VERSION, Kind, Resource};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::DOCUMENT_BYTES_MAX;
 use super::failure::{Failure, ProblemType};
 use super::names::shortened;
 use crate::app::App;
@@ -20,6 +22,9 @@ use crate::store::{Actor, AuditEntry, Outcome};
 
 /// Where documents come from, in messages.
 const ORIGIN: &str = "request body";
+
+/// How long a document may take to arrive: 1 MiB over a bad uplink of 200 kbit/s.
+const BODY_WITHIN: Duration = Duration::from_secs(45);
 
 /// The caller, who showed a valid token.
 pub(crate) struct Caller(pub(crate) Actor);
@@ -100,6 +105,29 @@ fn query_failure(text: &str) -> Failure {
         };
     }
     Failure::new(ProblemType::InvalidField, format!("query: {text}"))
+}
+
+/// A whole body, at most as large as the router allows.
+pub(crate) struct Whole(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Whole {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let read = tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, state));
+        match read.await {
+            Ok(Ok(bytes)) => Ok(Self(bytes)),
+            Ok(Err(fault)) if fault.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = format!("a document may have {DOCUMENT_BYTES_MAX} bytes");
+                Err(Failure::new(ProblemType::TooLarge, detail))
+            }
+            Ok(Err(fault)) => Err(Failure::new(ProblemType::InvalidBody, fault.body_text())),
+            Err(_) => {
+                let detail = format!("the body did not arrive within {BODY_WITHIN:?}");
+                Err(Failure::new(ProblemType::InvalidBody, detail))
+            }
+        }
+    }
 }
 
 /// The object named in the address.

@@ -27,7 +27,7 @@ pub(crate) struct Server {
     router: Router,
     token: String,
     _stop: watch::Sender<bool>,
-    pub(crate) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -52,7 +52,7 @@ impl Server {
             app,
             token: token.trim().to_owned(),
             _stop: stop,
-            dir,
+            _dir: dir,
         }
     }
 

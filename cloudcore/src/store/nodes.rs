@@ -170,19 +170,6 @@ impl Write {
     }
 }
 
-/// A stored phase.
-pub(in crate::store) fn phase_of(text: &str, name: &str) -> Result<NodePhase, StoreError> {
-    match text {
-        "Enrolled" => Ok(NodePhase::Enrolled),
-        "Revoked" => Ok(NodePhase::Revoked),
-        "Decommissioned" => Ok(NodePhase::Decommissioned),
-        _ => Err(StoreError::Damaged {
-            what: "phase",
-            object: name.to_owned(),
-        }),
-    }
-}
-
 fn uid_of(bytes: &[u8], name: &str) -> Result<NodeUid, StoreError> {
     NodeUid::try_from(bytes).map_err(|_| StoreError::Damaged {
         what: "uid",

@@ -119,6 +119,16 @@ async fn what_is_not_known_or_does_not_fit_is_named() {
 }
 
 #[tokio::test]
+async fn a_body_over_the_limit_is_a_problem_too() {
+    let server = Server::start().await;
+    let mut site = object("Site", "ulm", json!({}));
+    site["metadata"]["annotations"] = json!({"a": "x".repeat(2 << 20)});
+    let (status, problem) = server.call(Method::POST, "sites", site).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(problem["type"], "urn:millwright:problem:too-large");
+}
+
+#[tokio::test]
 async fn lists_are_paged_and_selected() {
     let server = Server::start().await;
     for (name, country) in [
