@@ -162,21 +162,18 @@ fn innermost(error: &reqwest::Error) -> String {
 fn certificate_refusal(error: &reqwest::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(source) = cause {
-        // An `io::Error` hides the error it was made of from `source`.
-        let inner = source
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        let tls = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => source.downcast_ref::<rustls::Error>(),
-        };
-        if let Some(rustls::Error::InvalidCertificate(refusal)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(refusal)) = source.downcast_ref() {
             return Some(match refusal {
                 rustls::CertificateError::Other(other) => other.0.to_string(),
                 known => known.to_string(),
             });
         }
-        cause = source.source();
+        // An `io::Error` passes over the error it was made of in `source`.
+        let inner = source.downcast_ref().and_then(std::io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => source.source(),
+        };
     }
     None
 }

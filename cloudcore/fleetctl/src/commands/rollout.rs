@@ -211,7 +211,11 @@ async fn look(client: &Client, followed: &Followed) -> Result<Look, ClientError>
             match current_rollout(&deployment) {
                 Some(rollout) => rollout,
                 None => {
-                    let why = format!("no rollout of deployment {name} has begun");
+                    let conditions = &deployment.status.conditions;
+                    let said = conditions.iter().find(|found| found.kind == "Progressing");
+                    let said = said.map(|found| format!(" ({})", found.message));
+                    let said = said.unwrap_or_default();
+                    let why = format!("no rollout of deployment {name} has begun{said}");
                     return Ok(Look::NotBegun(why));
                 }
             }
