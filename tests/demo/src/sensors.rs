@@ -143,8 +143,11 @@ impl Controller {
                         }
                     }
                     Ok(_) => {}
+                    // At the end the broker goes first; before, the rows that get no result tell.
                     Err(error) => {
-                        eprintln!("  MQTT: {error}");
+                        if !answers.is_closed() {
+                            eprintln!("  MQTT: {error}");
+                        }
                         return;
                     }
                 }
