@@ -313,6 +313,9 @@ pub struct Strategy {
     /// Waves in order; the nodes no wave takes move in a last one. None: all nodes in one wave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<WaveSpec>,
+    /// How many nodes may be changing at once, at least 1; every node of the wave when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<u32>,
     /// Seconds the replaced version stays loaded on a node; 30 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prove_for_seconds: Option<u32>,

@@ -50,6 +50,38 @@ pub struct Desired {
     pub digest: Digest,
     /// What it says.
     pub content: Content,
+    /// Since which generation each slot says what it says: a report about that or a later one is evidence.
+    pub since: BTreeMap<ModelName, Generation>,
+}
+
+impl Desired {
+    /// The generations that the slots of the next content began with, when it gets `generation`.
+    #[must_use]
+    pub fn since(
+        stored: Option<&Self>,
+        content: &Content,
+        generation: Generation,
+    ) -> BTreeMap<ModelName, Generation> {
+        let begun = |model: &ModelName, slot: &Slot| {
+            let stored = stored?;
+            let same = stored.content.slots.get(model) == Some(slot);
+            same.then(|| stored.since.get(model).copied()).flatten()
+        };
+        let slots = content.slots.iter();
+        slots
+            .map(|(model, slot)| (model.clone(), begun(model, slot).unwrap_or(generation)))
+            .collect()
+    }
+
+    /// Whether a report about `applied` is about the slot of `model` as it is now.
+    #[must_use]
+    pub fn is_spoken_of(&self, model: &ModelName, applied: (Generation, Digest)) -> bool {
+        let (generation, digest) = applied;
+        let since = self.since.get(model).copied().unwrap_or(self.generation);
+        let known = generation < self.generation
+            || (generation == self.generation && digest == self.digest);
+        since <= generation && known
+    }
 }
 
 /// How a node's generation relates to the cloud's.
@@ -88,11 +120,15 @@ impl Standing {
         let stored = node.desired.as_ref();
         let number = stored.map_or(Generation::NONE, |desired| desired.generation);
         let Some((reported, digest)) = node.report.applied else {
-            return Self::Level { next: number.next() };
+            return Self::Level {
+                next: number.next(),
+            };
         };
         let same_content = stored.is_some_and(|desired| desired.digest == digest);
         if reported < number || (reported == number && same_content) {
-            return Self::Level { next: number.next() };
+            return Self::Level {
+                next: number.next(),
+            };
         }
         if reported.get() - number.get() > GENERATION_JUMP_MAX {
             return Self::OutOfReach { reported };

@@ -16,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millwright_proto::Digest;
 use millwright_proto::ids::{
-    DeploymentName, Generation, ModelVersion, NodeName, NodeUid, SiteName,
+    DeploymentName, Generation, ModelName, ModelVersion, NodeName, NodeUid, SiteName,
 };
 
 pub use self::event::{Event, Regarding, Severity};
 
-use crate::desired::{Content, Standing};
+use crate::desired::{Content, Desired, Standing};
 use crate::fleet::placement::{self, Placement};
 use crate::fleet::{Deployment, DeploymentStatus, Node, NodeStatus, SiteStatus};
 use crate::rollout::{self, Case, Progress, Rollout};
@@ -75,6 +75,8 @@ pub struct NewDesired {
     pub generation: Generation,
     /// What it says.
     pub content: Content,
+    /// As [`Desired::since`].
+    pub since: BTreeMap<ModelName, Generation>,
 }
 
 impl Plan {
@@ -157,10 +159,14 @@ fn held(deployment: &Deployment, nodes: &BTreeMap<&NodeName, &Node>) -> Progress
 /// Gives a node new content under a new generation, if it differs and the node is planned for.
 fn desire(name: &NodeName, node: &Node, content: Option<Content>, plan: &mut Plan) {
     let Some(content) = content else { return };
-    let stored = node.desired.as_ref().map(|desired| &desired.content);
-    let generation = match Standing::of(node) {
-        Standing::Level { next } if stored != Some(&content) => next,
-        Standing::Reasserted { next } => next,
+    let stored = node.desired.as_ref();
+    let stored_content = stored.map(|desired| &desired.content);
+    let (generation, since) = match Standing::of(node) {
+        Standing::Level { next } if stored_content != Some(&content) => {
+            (next, Desired::since(stored, &content, next))
+        }
+        // What the node reported until now was about contents this cloud never stored.
+        Standing::Reasserted { next } => (next, Desired::since(None, &content, next)),
         Standing::Level { .. } | Standing::Ahead { .. } | Standing::OutOfReach { .. } => return,
     };
     let uid = node.uid;
@@ -168,6 +174,7 @@ fn desire(name: &NodeName, node: &Node, content: Option<Content>, plan: &mut Pla
         uid,
         generation,
         content,
+        since,
     };
     plan.desired.insert(name.clone(), desired);
 }

@@ -118,6 +118,3 @@ impl Rollout {
             .map_or(Verdict::Inconclusive, |(verdict, _)| *verdict)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,13 +11,10 @@ use crate::rollout::Progress;
 
 /// An empty content for every node that is planned for.
 pub(super) fn empty(snapshot: &Snapshot) -> BTreeMap<NodeName, Content> {
-    let takes_part = snapshot
-        .nodes
-        .iter()
-        .filter(|(_, node)| match node.phase {
-            Phase::Enrolled => true,
-            Phase::Revoked | Phase::Decommissioned => false,
-        });
+    let takes_part = snapshot.nodes.iter().filter(|(_, node)| match node.phase {
+        Phase::Enrolled => true,
+        Phase::Revoked | Phase::Decommissioned => false,
+    });
     let content = Content {
         slots: BTreeMap::new(),
         summary_window_ms: snapshot.summary_window_ms,

@@ -7,6 +7,7 @@ use millwright_proto::ids::{DeploymentName, Generation, ModelName, NodeName};
 use super::event::{Event, Regarding};
 use super::{Plan, Snapshot};
 use crate::desired::{Slot, Standing};
+use crate::explain::{self, Blocker};
 use crate::fleet::condition::{Condition, State, find};
 use crate::fleet::{
     Deployment, DeploymentStatus, Liveness, Node, NodeStatus, Phase, SiteStatus, SlotReport,
@@ -188,13 +189,20 @@ fn last_seen(node: &Node) -> Option<i64> {
 
 fn model_status(node: &Node, model: &ModelName, slot: &Slot) -> SlotReport {
     let report = node.report.slots.get(model);
+    let reason = match explain::blocker(node, model, slot) {
+        None | Some(Blocker::Moving(_) | Blocker::Refused { .. }) => "",
+        Some(Blocker::NotEnrolled) => "NotEnrolled",
+        Some(Blocker::Held) => "Held",
+        Some(Blocker::Offline) => "Offline",
+        Some(Blocker::RuntimeMissing) => "RuntimeMissing",
+    };
     match report.filter(|report| report.version == slot.version) {
         Some(report) => report.clone(),
         None => SlotReport {
             version: slot.version.clone(),
             state: SlotState::Pending,
             active: report.and_then(|report| report.active.clone()),
-            reason: if node.is_connected() { "" } else { "Offline" }.to_owned(),
+            reason: reason.to_owned(),
             message: String::new(),
         },
     }
@@ -207,7 +215,8 @@ fn conditions(
     now_ms: i64,
 ) -> Vec<Condition> {
     let stored = &node.status.conditions;
-    let continued = |kind: &str, state, told| Condition::continued(stored, kind, state, told, now_ms);
+    let continued =
+        |kind: &str, state, told| Condition::continued(stored, kind, state, told, now_ms);
     let (state, told) = connection(node);
     let connected = continued(CONNECTED, state, told);
     let before = find(stored, CONNECTED).map(|condition| condition.state);
@@ -224,11 +233,7 @@ fn conditions(
     let mut conditions = vec![connected];
     if let Some((reason, message)) = Standing::of(node).hold(name) {
         if find(stored, AHEAD_OF_CLOUD).is_none() {
-            events.push(Event::warning(
-                AHEAD_OF_CLOUD,
-                message.clone(),
-                regarding(),
-            ));
+            events.push(Event::warning(AHEAD_OF_CLOUD, message.clone(), regarding()));
         }
         conditions.push(continued(AHEAD_OF_CLOUD, State::True, (reason, message)));
     }

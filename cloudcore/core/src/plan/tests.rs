@@ -1,1 +1,377 @@
+//! Behaviour of whole plans, on snapshots that plans are applied to.
+
+mod properties;
+
+use std::num::NonZeroU32;
+
+use millwright_proto::ids::ModelName;
+
 use super::*;
+use crate::fleet::condition::{State, find};
+use crate::fleet::{Liveness, Phase, SlotReport, SlotState, Transport};
+use crate::rollout::budget::Budget;
+use crate::rollout::gate::Verdict;
+use crate::rollout::waves::WaveSpec;
+use crate::simulation::world::{apply, deployment, node, version};
+
+const NOW: i64 = 1_000;
+
+fn settle(snapshot: &mut Snapshot) -> Vec<Plan> {
+    let mut plans = Vec::new();
+    loop {
+        let plan = plan(snapshot, NOW);
+        if plan.is_empty() {
+            return plans;
+        }
+        apply(snapshot, &plan);
+        plans.push(plan);
+        assert!(plans.len() < 10, "plans never settle: {plans:?}");
+    }
+}
+
+/// The node reports its desired state as applied, every slot at `state`.
+fn report(snapshot: &mut Snapshot, name: &str, state: SlotState) {
+    let node = snapshot
+        .nodes
+        .get_mut(&name.parse::<NodeName>().unwrap())
+        .unwrap();
+    let desired = node.desired.as_ref().unwrap();
+    node.report.applied = Some((desired.generation, desired.digest));
+    let slots = desired.content.slots.iter().map(|(model, slot)| {
+        let before = node.report.slots.get(model).and_then(|s| s.active.clone());
+        let active = if state == SlotState::Active {
+            Some(slot.version.clone())
+        } else {
+            before
+        };
+        let report = SlotReport {
+            version: slot.version.clone(),
+            state,
+            active,
+            reason: "GoldenMismatch".to_owned(),
+            message: "output differs".to_owned(),
+        };
+        (model.clone(), report)
+    });
+    node.report.slots = slots.collect();
+}
+
+fn fleet(nodes: &[&str]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for name in nodes {
+        snapshot.nodes.insert(name.parse().unwrap(), node(name));
+    }
+    for id in ["m@1", "m@2", "m@3"] {
+        let (id, package) = version(id);
+        snapshot.versions.insert(id, package);
+    }
+    snapshot
+}
+
+fn deploy(snapshot: &mut Snapshot, name: &str, target: &str, waves: &[u8]) {
+    let name: DeploymentName = name.parse().unwrap();
+    let before = snapshot.deployments.remove(&name);
+    let generation = before.as_ref().map_or(1, |before| before.generation + 1);
+    let mut new = deployment(target, generation);
+    new.status = before.map(|before| before.status).unwrap_or_default();
+    new.strategy.waves = waves
+        .iter()
+        .map(|percent| WaveSpec {
+            name: format!("p{percent}"),
+            percent: *percent,
+        })
+        .collect();
+    snapshot.deployments.insert(name, new);
+}
+
+fn wanted(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let node = &snapshot.nodes[&name.parse::<NodeName>().unwrap()];
+    let slot = node.desired.as_ref()?.content.slots.get(&model())?;
+    Some(slot.version.to_string())
+}
+
+fn model() -> ModelName {
+    "m".parse().unwrap()
+}
+
+fn rollout<'a>(snapshot: &'a Snapshot, name: &str, number: u64) -> &'a Rollout {
+    &snapshot.rollouts[&name.parse::<DeploymentName>().unwrap()][&number]
+}
+
+#[test]
+fn one_wave_reaches_every_node_and_succeeds_when_all_report_active() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    assert_eq!(rollout(&fleet, "d", 1).phase, rollout::Phase::Progressing);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    let first = rollout(&fleet, "d", 1);
+    assert_eq!(first.phase, rollout::Phase::Progressing);
+    assert_eq!(
+        first.message,
+        "wave `all` (1 of 1): 1 of 2 nodes pass; waits for b"
+    );
+    report(&mut fleet, "b", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(rollout(&fleet, "d", 1).phase, rollout::Phase::Succeeded);
+    let status = &fleet.deployments.values().next().unwrap().status;
+    assert_eq!(
+        (status.selected, status.active, status.rollout),
+        (2, 2, Some(1))
+    );
+    let available = find(&status.conditions, "Available").unwrap();
+    assert_eq!(available.state, State::True);
+}
+
+#[test]
+fn the_next_wave_begins_only_when_the_one_before_passed() {
+    let mut fleet = fleet(&["a", "b", "c", "d"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    for name in ["a", "b", "c", "d"] {
+        report(&mut fleet, name, SlotState::Active);
+    }
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@2", &[25]);
+    settle(&mut fleet);
+    let wants = |fleet: &Snapshot| ["a", "b", "c", "d"].map(|name| wanted(fleet, name).unwrap());
+    assert_eq!(wants(&fleet), ["2", "1", "1", "1"]);
+    report(&mut fleet, "a", SlotState::Warmed);
+    settle(&mut fleet);
+    assert_eq!(wants(&fleet), ["2", "1", "1", "1"]);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(wants(&fleet), ["2", "2", "2", "2"]);
+}
+
+#[test]
+fn a_refusal_stops_later_waves_and_nobody_else_moves() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    report(&mut fleet, "b", SlotState::Active);
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@2", &[50]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Failed);
+    settle(&mut fleet);
+    let failed = rollout(&fleet, "d", 2);
+    assert_eq!(failed.phase, rollout::Phase::Failed);
+    assert_eq!(failed.verdict(&"a".parse().unwrap()), Verdict::Fail);
+    assert!(
+        failed.message.contains("GoldenMismatch"),
+        "{}",
+        failed.message
+    );
+    assert_eq!(wanted(&fleet, "b").as_deref(), Some("1"));
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    assert_eq!(rollout(&fleet, "d", 2).phase, rollout::Phase::Failed);
+}
+
+#[test]
+fn a_superseded_first_rollout_never_takes_the_model_away() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@2", &[50]);
+    settle(&mut fleet);
+    assert_eq!(rollout(&fleet, "d", 1).phase, rollout::Phase::Superseded);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
+    assert_eq!(wanted(&fleet, "b").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_node_enrolled_later_gets_the_version_without_another_rollout() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    fleet.nodes.insert("late".parse().unwrap(), node("late"));
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "late").as_deref(), Some("1"));
+    assert_eq!(fleet.rollouts.values().next().unwrap().len(), 1);
+}
+
+#[test]
+fn a_late_node_waits_for_the_last_wave_of_a_moving_rollout() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    report(&mut fleet, "b", SlotState::Active);
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@2", &[50]);
+    fleet.nodes.insert("late".parse().unwrap(), node("late"));
+    settle(&mut fleet);
+    fleet.nodes.insert("later".parse().unwrap(), node("later"));
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "later").as_deref(), Some("1"));
+    report(&mut fleet, "a", SlotState::Active);
+    report(&mut fleet, "b", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "later").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_deleted_deployment_takes_its_model_and_its_rollouts_with_it() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    fleet.deployments.clear();
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a"), None);
+    assert!(fleet.rollouts.values().all(BTreeMap::is_empty));
+}
+
+#[test]
+fn an_unknown_version_is_told_and_moves_nothing() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@9", &[]);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    assert_eq!(fleet.rollouts.values().next().unwrap().len(), 1);
+    let status = &fleet.deployments.values().next().unwrap().status;
+    let progressing = find(&status.conditions, "Progressing").unwrap();
+    assert_eq!(
+        (progressing.state, progressing.reason.as_str()),
+        (State::False, "UnknownVersion")
+    );
+    let (id, package) = version("m@9");
+    fleet.versions.insert(id, package);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("9"));
+}
+
+#[test]
+fn of_two_deployments_of_one_model_the_older_keeps_the_node() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "young", "m@2", &[]);
+    deploy(&mut fleet, "old", "m@1", &[]);
+    let young = fleet
+        .deployments
+        .get_mut(&"young".parse().unwrap())
+        .unwrap();
+    young.created_ms = 50;
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    let status = &fleet.deployments[&"young".parse().unwrap()].status;
+    let conflict = find(&status.conditions, "Conflict").unwrap();
+    assert!(
+        conflict.message.contains("Node/a (ModelDeployment/old)"),
+        "{}",
+        conflict.message
+    );
+    fleet.deployments.remove(&"old".parse().unwrap());
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_node_ahead_of_the_cloud_is_left_alone_until_an_operator_decides() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    let name: NodeName = "a".parse().unwrap();
+    let ahead = (Generation::new(40), Digest::of(b"unknown"));
+    fleet.nodes.get_mut(&name).unwrap().report.applied = Some(ahead);
+    deploy(&mut fleet, "d", "m@2", &[]);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    let told = find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").unwrap();
+    assert!(
+        told.message.contains("millwright/reassert: \"40\""),
+        "{}",
+        told.message
+    );
+    fleet.nodes.get_mut(&name).unwrap().reassert = Some(Generation::new(39));
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    fleet.nodes.get_mut(&name).unwrap().reassert = Some(Generation::new(40));
+    settle(&mut fleet);
+    let desired = fleet.nodes[&name].desired.as_ref().unwrap();
+    assert_eq!(desired.generation, Generation::new(41));
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
+    assert!(find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").is_none());
+}
+
+#[test]
+fn other_content_under_a_stored_generation_is_ahead_too_and_a_jump_is_bounded() {
+    let mut fleet = fleet(&["a"]);
+    settle(&mut fleet);
+    let name: NodeName = "a".parse().unwrap();
+    let node = fleet.nodes.get_mut(&name).unwrap();
+    node.report.applied = Some((Generation::new(1), Digest::of(b"unknown")));
+    assert!(matches!(Standing::of(node), Standing::Ahead { .. }));
+    node.report.applied = Some((Generation::new(u64::MAX), Digest::of(b"unknown")));
+    node.reassert = Some(Generation::new(u64::MAX));
+    assert!(matches!(Standing::of(node), Standing::OutOfReach { .. }));
+}
+
+#[test]
+fn a_wave_that_lost_all_its_nodes_proves_nothing() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[50]);
+    settle(&mut fleet);
+    let canary = fleet
+        .nodes
+        .get_mut(&"a".parse::<NodeName>().unwrap())
+        .unwrap();
+    canary.phase = Phase::Decommissioned;
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "b"), None);
+    let held = rollout(&fleet, "d", 1);
+    assert!(held.message.contains("no node left"), "{}", held.message);
+}
+
+#[test]
+fn the_budget_bounds_how_many_change_and_connected_nodes_go_first() {
+    let mut fleet = fleet(&["a", "b", "c"]);
+    let silent = fleet
+        .nodes
+        .get_mut(&"a".parse::<NodeName>().unwrap())
+        .unwrap();
+    silent.liveness = Liveness::Silent { since_ms: None };
+    deploy(&mut fleet, "d", "m@1", &[]);
+    let only = fleet.deployments.values_mut().next().unwrap();
+    only.strategy.budget = Budget::AtMost(NonZeroU32::MIN);
+    settle(&mut fleet);
+    let wants = |fleet: &Snapshot| ["a", "b", "c"].map(|name| wanted(fleet, name).is_some());
+    assert_eq!(wants(&fleet), [false, true, false]);
+    report(&mut fleet, "b", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(wants(&fleet), [false, true, true]);
+    report(&mut fleet, "c", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(wants(&fleet), [true, true, true]);
+}
+
+#[test]
+fn a_node_reads_why_it_is_where_it_is() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    let name: NodeName = "a".parse().unwrap();
+    fleet.nodes.get_mut(&name).unwrap().liveness = Liveness::Silent { since_ms: Some(3) };
+    settle(&mut fleet);
+    let status = &fleet.nodes[&name].status;
+    assert_eq!(status.models[&model()].reason, "Offline");
+    assert_eq!(
+        find(&status.conditions, "Connected").unwrap().reason,
+        "Silent"
+    );
+    fleet.nodes.get_mut(&name).unwrap().liveness = Liveness::Connected {
+        transport: Transport::Quic,
+        last_seen_ms: 9,
+    };
+    let plans = settle(&mut fleet);
+    assert_eq!(plans[0].events[0].reason, "NodeConnected");
+}

@@ -15,11 +15,7 @@ use crate::desired::Standing;
 use crate::fleet::Node;
 
 /// The version of every node that shall run the model.
-pub(super) fn admit(
-    case: Case<'_>,
-    number: u64,
-    rollout: &Rollout,
-) -> BTreeMap<NodeName, Version> {
+pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<NodeName, Version> {
     let model = &rollout.target.model;
     let mut assigned = BTreeMap::new();
     let mut changing = 0_usize;
@@ -29,7 +25,7 @@ pub(super) fn admit(
         if let Some(stored) = stored {
             assigned.insert((*name).clone(), stored.clone());
         }
-        let is_changing = is_changing(case, rollout, name, node);
+        let is_changing = is_changing(rollout, name, node);
         changing += usize::from(is_changing);
         let Some(due) = due(case, number, rollout, name, node) else {
             continue;
@@ -60,9 +56,7 @@ fn due<'a>(
     name: &NodeName,
     node: &Node,
 ) -> Option<&'a Version> {
-    let begun = rollout
-        .has_begun(name)
-        .unwrap_or(rollout.is_in_last_wave());
+    let begun = rollout.has_begun(name).unwrap_or(rollout.is_in_last_wave());
     let was_told = gate::is_told(node, &rollout.target);
     match rollout.phase {
         Phase::Progressing | Phase::Succeeded if begun => Some(&rollout.target.version),
@@ -72,11 +66,9 @@ fn due<'a>(
     }
 }
 
-/// The version that the rollouts before `number` leave a node with.
-///
-/// The newest one that is proven, by a whole rollout or on this very node. When nothing is proven yet
-/// (a first rollout waits for a silent node and is superseded), the newest one the node was ever told;
-/// `None` leaves it with what it has: taking a model away because nobody proved it would stop the line.
+/// The version that the rollouts before `number` leave a node with: the newest one that is proven, by a
+/// whole rollout or on this very node. `None` leaves it with what it has: taking a model away because
+/// nobody proved it would stop the line.
 fn fallback<'a>(
     case: Case<'a>,
     number: u64,
@@ -84,20 +76,18 @@ fn fallback<'a>(
     name: &NodeName,
     node: &Node,
 ) -> Option<&'a Version> {
-    let older = || {
-        let of_model = |rollout: &&Rollout| rollout.target.model == current.target.model;
-        let older = case.history.range(..number).rev();
-        older.map(|(_, rollout)| rollout).filter(of_model)
-    };
-    let proven = older().find(|rollout| {
+    let older = case.history.range(..number).rev();
+    let mut older = older
+        .map(|(_, rollout)| rollout)
+        .filter(|rollout| rollout.target.model == current.target.model);
+    let proven = older.find(|rollout| {
         rollout.phase == Phase::Succeeded || has_passed(rollout, name, node, &rollout.target)
     });
-    let told = || older().find(|rollout| rollout.has_begun(name) == Some(true));
-    Some(&proven.or_else(told)?.target.version)
+    Some(&proven?.target.version)
 }
 
 /// Whether the node was told a version that nobody saw active on it. A silent node stays one.
-fn is_changing(case: Case<'_>, current: &Rollout, name: &NodeName, node: &Node) -> bool {
+fn is_changing(current: &Rollout, name: &NodeName, node: &Node) -> bool {
     let model = &current.target.model;
     let Some(version) = stored_version(node, model) else {
         return false;
@@ -106,8 +96,8 @@ fn is_changing(case: Case<'_>, current: &Rollout, name: &NodeName, node: &Node) 
         model: model.clone(),
         version: version.clone(),
     };
-    let mut rollouts = case.history.values().chain([current]);
-    !rollouts.any(|rollout| has_passed(rollout, name, node, &told))
+    // An older rollout's verdict says nothing here: the node may have been moved away and back since.
+    !has_passed(current, name, node, &told)
 }
 
 fn has_passed(rollout: &Rollout, name: &NodeName, node: &Node, version: &ModelVersion) -> bool {

@@ -1,7 +1,7 @@
 //! The gate every node has to pass: the version answers requests on it.
 //!
-//! Evidence counts only when it is about the desired state the node was told last; an older report
-//! leaves the verdict as it was. A pass stays one while the node is silent or restarts; a refusal
+//! Evidence counts only when it is about a desired state that names the version since then; an older
+//! report leaves the verdict as it was. A pass stays one while the node is silent or restarts; a refusal
 //! overrules it.
 
 use millwright_proto::ids::{ModelVersion, NodeName};
@@ -57,12 +57,14 @@ pub fn is_told(node: &Node, target: &ModelVersion) -> bool {
     slot.is_some_and(|slot| slot.version == target.version)
 }
 
-/// What the node's last report says of `target`, if it is about the desired state it was told last.
+/// What the node's last report says of `target`, if it is about what the node was told last.
 #[must_use]
 pub fn evidence(node: &Node, target: &ModelVersion) -> Option<Verdict> {
     let desired = node.desired.as_ref()?;
-    let speaks_of_it = node.report.applied == Some((desired.generation, desired.digest));
-    let slot = slot_at(node, target).filter(|_| speaks_of_it)?;
+    if !is_told(node, target) || !desired.is_spoken_of(&target.model, node.report.applied?) {
+        return None;
+    }
+    let slot = slot_at(node, target)?;
     match slot.state {
         SlotState::Active => Some(Verdict::Pass),
         SlotState::Failed => Some(Verdict::Fail),

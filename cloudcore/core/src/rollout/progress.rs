@@ -104,11 +104,7 @@ enum Step {
 }
 
 /// Judges the nodes of the begun waves and moves the phase.
-fn judge(
-    case: Case<'_>,
-    rollout: &mut Rollout,
-    assigned: &BTreeMap<NodeName, Version>,
-) -> Step {
+fn judge(case: Case<'_>, rollout: &mut Rollout, assigned: &BTreeMap<NodeName, Version>) -> Step {
     if rollout.phase != Phase::Progressing {
         return Step::Stay;
     }
