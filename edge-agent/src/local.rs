@@ -45,7 +45,9 @@ pub enum LocalError {
 /// When the directory holds no package, or a key cannot be used.
 pub fn plan(directory: &Path, trust_keys: &[PathBuf]) -> Result<(Plan, TrustPolicy), LocalError> {
     // Workers have another working directory.
-    let directory = &directory.canonicalize().map_err(|source| missing(directory, source))?;
+    let directory = &directory
+        .canonicalize()
+        .map_err(|source| missing(directory, source))?;
     let path = directory.join(MANIFEST_FILE);
     let text = std::fs::read_to_string(&path).map_err(|source| missing(directory, source))?;
     let manifest = Manifest::parse(&text, &path.display().to_string())?;

@@ -1,0 +1,69 @@
+//! Running alone: one package from a directory, without any cloud.
+
+use std::path::{Path, PathBuf};
+
+use millwright_proto::link::Applied;
+use millwright_summary::LinkStats;
+use tokio::sync::watch;
+
+use super::running::{Parts, Running, ended, start_mqtt, telemetry};
+use super::sink::NoSink;
+use super::stop::Stop;
+use super::{AppError, Base, addresses};
+use crate::config::RunConfig;
+use crate::control::Wish;
+use crate::data_dir::{DataDir, Layout};
+use crate::fetch::{NoCloud, Shelf};
+use crate::journal::Journal;
+use crate::local;
+
+/// Name of this client at an MQTT broker when the configuration names none.
+const CLIENT_ID: &str = "edge-agent";
+
+/// Runs until `stop`. The data directory is only used to say where the agent listens.
+pub(super) async fn run(
+    config: &RunConfig,
+    package: &Path,
+    trust_keys: &[PathBuf],
+    data_dir: Option<&Path>,
+    stop: Stop,
+) -> Result<(), AppError> {
+    let data_dir = data_dir.map(DataDir::open).transpose()?;
+    let layout = data_dir.as_ref().map(DataDir::layout).cloned();
+    let (plan, trust) = local::plan(package, trust_keys)?;
+    let base = Base::start(config, 0, &stop).await?;
+    if let Some(layout) = &layout {
+        addresses::write(layout, base.http.address)?;
+    }
+    // The package stays where it is, so this shelf stays empty.
+    let layout = layout.unwrap_or_else(|| Layout::at(&std::env::temp_dir()));
+    let journal = Journal::logging(base.boot, base.clock.clone());
+    let (applied, _nobody) = watch::channel(Applied::default());
+    let parts = Parts {
+        wish: Wish::Local(plan),
+        trust,
+        blobs: NoCloud,
+        shelf: Shelf::new(&layout),
+        applied,
+        journal,
+    };
+    let running = Running::start(config, &base, parts).await;
+    let telemetry = telemetry(
+        &base,
+        &running,
+        Box::new(LinkStats::default),
+        &layout,
+        NoSink::default(),
+    );
+    let telemetry = tokio::spawn(telemetry.run(stop.wait()));
+    let mqtt = start_mqtt(config, CLIENT_ID, &base, &stop);
+
+    stop.wait().await;
+    base.http.end().await;
+    if let Some(mqtt) = mqtt {
+        ended("MQTT", mqtt).await;
+    }
+    ended("telemetry", telemetry).await;
+    running.end().await;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The parts that run in a fleet and alone: the control loop, telemetry, MQTT.
+
+use std::time::Duration;
+
+use millwright_proto::link::Applied;
+use millwright_summary::LinkStats;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::Base;
+use super::stop::Stop;
+use crate::config::{RunConfig, SUMMARY_WINDOW};
+use crate::control::{Control, Outlets, Wish};
+use crate::data_dir::Layout;
+use crate::executor::runtime::Runtime;
+use crate::executor::{Executor, OUTCOMES_WAITING_MAX};
+use crate::fetch::{BlobSource, Shelf, TrustPolicy};
+use crate::journal::{Journal, Severity};
+use crate::pipeline::mqtt;
+use crate::telemetry::Telemetry;
+
+/// What the control loop is made of, apart from what both ways of running share.
+pub(super) struct Parts<B> {
+    pub(super) wish: Wish,
+    pub(super) trust: TrustPolicy,
+    pub(super) blobs: B,
+    pub(super) shelf: Shelf,
+    pub(super) applied: watch::Sender<Applied>,
+    pub(super) journal: Journal,
+}
+
+/// The control loop, running. It ends after whatever asks models, so that nobody is refused.
+pub(super) struct Running {
+    control: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    window: watch::Receiver<Duration>,
+}
+
+impl Running {
+    pub(super) async fn start<B: BlobSource>(
+        config: &RunConfig,
+        base: &Base,
+        parts: Parts<B>,
+    ) -> Self {
+        let runtime = Runtime::find(config.onnxruntime.clone());
+        match (runtime.problem(), runtime.library()) {
+            (Some(problem), _) => {
+                parts
+                    .journal
+                    .record(Severity::Warning, "RuntimeMissing", None, problem)
+            }
+            (None, library) => tracing::info!(library = ?library, "ONNX Runtime found"),
+        }
+        let (outcome_sender, outcomes) = mpsc::channel(OUTCOMES_WAITING_MAX);
+        let models = base.models.clone();
+        let executor = Executor::new(
+            parts.shelf.clone(),
+            parts.trust,
+            parts.blobs,
+            runtime,
+            models.clone(),
+            outcome_sender,
+        );
+        let (asked_sender, asked) = watch::channel(None);
+        let outlets = Outlets {
+            applied: parts.applied,
+            summary_window: asked_sender,
+            journal: parts.journal,
+        };
+        let control = Control::restore(
+            parts.wish,
+            executor,
+            outcomes,
+            models,
+            &parts.shelf,
+            outlets,
+        )
+        .await;
+        let (stop, stopped) = oneshot::channel();
+        Self {
+            window: summary_window(config.summary_window, asked),
+            control: tokio::spawn(control.run(async {
+                // An error means that it was dropped, which is no reason to run on.
+                let _ = stopped.await;
+            })),
+            stop,
+        }
+    }
+
+    pub(super) async fn end(self) {
+        // An error means that it has ended already.
+        let _ = self.stop.send(());
+        ended("control", self.control).await;
+    }
+}
+
+/// The length of a window: what the configuration says, else the desired state, else the default.
+fn summary_window(
+    configured: Option<Duration>,
+    mut asked: watch::Receiver<Option<Duration>>,
+) -> watch::Receiver<Duration> {
+    let choose = move |asked: Option<Duration>| configured.or(asked).unwrap_or(SUMMARY_WINDOW);
+    let (sender, window) = watch::channel(choose(*asked.borrow_and_update()));
+    tokio::spawn(async move {
+        while asked.changed().await.is_ok() {
+            sender.send_replace(choose(*asked.borrow_and_update()));
+        }
+    });
+    window
+}
+
+pub(super) fn telemetry<S>(
+    base: &Base,
+    running: &Running,
+    link: Box<dyn Fn() -> LinkStats + Send + Sync>,
+    layout: &Layout,
+    sink: S,
+) -> Telemetry<S> {
+    Telemetry {
+        recorder: base.recorder.clone(),
+        models: base.models.clone(),
+        link,
+        clock: base.clock.clone(),
+        window: running.window.clone(),
+        data_dir: layout.root().to_owned(),
+        sink,
+    }
+}
+
+pub(super) fn start_mqtt(
+    config: &RunConfig,
+    client_id: &str,
+    base: &Base,
+    stop: &Stop,
+) -> Option<JoinHandle<()>> {
+    let mqtt = config.mqtt.as_ref()?.resolve(client_id);
+    let mqtt = mqtt.expect("the configuration was checked, and a node name is a client id");
+    Some(tokio::spawn(mqtt::run(
+        mqtt,
+        base.models.clone(),
+        stop.wait(),
+    )))
+}
+
+/// Waits for a task that was told to end.
+pub(super) async fn ended(what: &'static str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!("{what} ended badly: {error}");
+    }
+}
