@@ -29,8 +29,9 @@ use super::message;
 use crate::serving::models::ActiveModels;
 use crate::worker::InferError;
 
-/// Messages received but not handled yet. Brokers send about 20 to 32 before the first is acknowledged.
-const MESSAGES_WAITING_MAX: usize = 64;
+/// Messages received but not handled yet. The connection is read slower long before; this is only reached when
+/// a model has no ready worker for minutes.
+const MESSAGES_WAITING_MAX: usize = 1024;
 
 /// Results and acknowledgements that wait for the connection.
 const REQUESTS_WAITING_MAX: usize = 64;
@@ -151,7 +152,9 @@ pub async fn run(config: MqttConfig, models: ActiveModels, shutdown: impl Future
         .set_manual_acks(true)
         .set_keep_alive(connection::KEEP_ALIVE)
         .set_max_packet_size(connection::PACKET_BYTES_MAX, connection::PACKET_BYTES_MAX);
-    let (client, events) = AsyncClient::new(options, REQUESTS_WAITING_MAX);
+    let (client, mut events) = AsyncClient::new(options, REQUESTS_WAITING_MAX);
+    // A result and its acknowledgement are two small packets: the second must not wait for an answer to the first.
+    events.network_options.set_tcp_nodelay(true);
     let (deliver, deliveries) = mpsc::channel(MESSAGES_WAITING_MAX);
     let current = Arc::new(AtomicU64::new(0));
     let (stop, stopped) = tokio::sync::watch::channel(());

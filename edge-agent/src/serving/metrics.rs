@@ -184,9 +184,15 @@ pub fn summary(window: Option<&Window>) -> String {
         sample(&mut text, &name, "", milliseconds as f64 / 1000.0);
     }
     summary_models(&mut text, window);
+    summary_node(&mut text, window);
+    summary_link(&mut text, window);
+    text
+}
+
+fn summary_node(text: &mut String, window: &Window) {
     let name = "millwright_summary_node";
     family(
-        &mut text,
+        text,
         name,
         "gauge",
         "Samples of the node in the window: lowest, average, highest.",
@@ -200,7 +206,7 @@ pub fn summary(window: Option<&Window>) -> String {
         for (stat, value) in values {
             if let Some(value) = value {
                 sample(
-                    &mut text,
+                    text,
                     name,
                     &format!("gauge=\"{gauge}\",stat=\"{stat}\""),
                     value,
@@ -208,6 +214,9 @@ pub fn summary(window: Option<&Window>) -> String {
             }
         }
     }
+}
+
+fn summary_link(text: &mut String, window: &Window) {
     let link = [
         (
             "connected_seconds",
@@ -225,14 +234,13 @@ pub fn summary(window: Option<&Window>) -> String {
     for (name, value) in link {
         let name = format!("millwright_summary_link_{name}");
         family(
-            &mut text,
+            text,
             &name,
             "gauge",
             "The connection to the cloud in the window.",
         );
-        sample(&mut text, &name, "", value);
+        sample(text, &name, "", value);
     }
-    text
 }
 
 fn summary_models(text: &mut String, window: &Window) {

@@ -227,6 +227,15 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Of a store that is nobody's continuation.
+    pub(super) const fn fresh(lineage: Lineage) -> Self {
+        Self {
+            lineage,
+            secret: Vec::new(),
+            worked: None,
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let worked = match self.worked {
             None => 0,

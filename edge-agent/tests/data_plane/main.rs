@@ -1,5 +1,10 @@
 //! The data plane with real worker processes, ONNX Runtime and the real sensor models.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on ends with the place"
+)]
+
 mod onnx;
 mod rest;
 mod support;

@@ -211,7 +211,6 @@ async fn serve_websocket(listener: TcpListener, acceptor: TlsAcceptor, books: Ar
         let (acceptor, books) = (acceptor.clone(), Arc::clone(&books));
         tokio::spawn(async move {
             let stream = acceptor.accept(socket).await.unwrap();
-            #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
             let accepted = |request: &Request, mut response: Response| {
                 assert_eq!(request.uri().path(), "/session");
                 let name = "sec-websocket-protocol";

@@ -10,8 +10,9 @@ use rumqttc::{
 };
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 
-use super::{Delivery, MqttConfig};
+use super::{Delivery, MESSAGES_WAITING_MAX, MqttConfig};
 
 /// Time after which a silent connection is probed; a broker that does not answer is noticed within twice that.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,6 +27,16 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// Longest wait before connecting again: a broker that restarts is found within half a minute.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Messages that may wait before the connection is read slower. The broker keeps the rest: it has the disk.
+/// Many brokers send about 20 before the first is acknowledged; some send all they have.
+const MESSAGES_WAITING_GOAL: usize = 64;
+
+/// Pause before the next read while more than that wait: about ten messages of a small model.
+const PAUSE_SHORT: Duration = Duration::from_millis(20);
+
+/// Pause while very many wait, as when a model has no ready worker; still well within the keep-alive.
+const PAUSE_LONG: Duration = Duration::from_secs(1);
+
 /// Owns the event loop; never waits for the handler, so that results can always leave.
 pub(super) struct Connection {
     pub config: MqttConfig,
@@ -37,6 +48,10 @@ pub(super) struct Connection {
 
 /// What one step of the event loop means.
 enum Step {
+    /// A new connection is subscribed.
+    Opened,
+    /// A message waits for the handler.
+    Received,
     Continue,
     /// Connect again at once or after a wait.
     Lost(String),
@@ -47,22 +62,30 @@ enum Step {
 impl Connection {
     pub(super) async fn run(self, mut events: EventLoop) {
         let mut backoff = BACKOFF_MIN;
+        let mut opened: Option<Instant> = None;
         let mut said_away = false;
         loop {
             match self.step(&mut events).await {
-                Step::Continue => {
-                    if events.network.is_some() && said_away {
-                        said_away = false;
-                        backoff = BACKOFF_MIN;
-                    }
+                Step::Opened => {
+                    opened = Some(Instant::now());
+                    said_away = false;
                 }
+                Step::Received => self.hold_back().await,
+                Step::Continue => {}
                 Step::Ended => return,
                 Step::Lost(reason) => {
                     // Before anything else: acknowledgements of this connection mean nothing on the next.
                     self.current.fetch_add(1, Ordering::AcqRel);
                     events.clean();
-                    if !said_away {
-                        said_away = true;
+                    // What was read from the old connection but not looked at comes again.
+                    events.state.events.clear();
+                    if opened
+                        .take()
+                        .is_some_and(|since| since.elapsed() > BACKOFF_MAX)
+                    {
+                        backoff = BACKOFF_MIN;
+                    }
+                    if !std::mem::replace(&mut said_away, true) {
                         tracing::warn!(broker = %self.config.broker, "MQTT broker is away, trying again: {reason}");
                     }
                     tokio::select! {
@@ -72,6 +95,17 @@ impl Connection {
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }
+        }
+    }
+
+    /// Reads slower while messages wait. It never stops reading for good: acknowledgements of results come
+    /// the same way, and the handler may wait for those.
+    async fn hold_back(&self) {
+        let waiting = self.deliver.max_capacity() - self.deliver.capacity();
+        if waiting >= MESSAGES_WAITING_MAX / 2 {
+            tokio::time::sleep(PAUSE_LONG).await;
+        } else if waiting >= MESSAGES_WAITING_GOAL {
+            tokio::time::sleep(PAUSE_SHORT).await;
         }
     }
 
@@ -100,7 +134,7 @@ impl Connection {
             qos: QoS::AtLeastOnce,
         });
         match self.client.try_subscribe_many(filters) {
-            Ok(()) => Step::Continue,
+            Ok(()) => Step::Opened,
             Err(error) => Step::Lost(error.to_string()),
         }
     }
@@ -111,7 +145,7 @@ impl Connection {
             connection: self.current.load(Ordering::Acquire),
         };
         match self.deliver.try_send(delivery) {
-            Ok(()) => Step::Continue,
+            Ok(()) => Step::Received,
             Err(TrySendError::Closed(_)) => Step::Ended,
             // Sent without guarantee, lost without guarantee.
             Err(TrySendError::Full(delivery)) if delivery.message.qos == QoS::AtMostOnce => {
@@ -119,7 +153,7 @@ impl Connection {
                     topic = delivery.message.topic,
                     "message dropped: too many are waiting"
                 );
-                Step::Continue
+                Step::Received
             }
             // Not acknowledged, so it comes again on the next connection.
             Err(TrySendError::Full(_)) => {

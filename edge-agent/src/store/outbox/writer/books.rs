@@ -40,11 +40,7 @@ impl Books {
         let mut batch = sled::Batch::default();
         let fresh = contents.identity.is_none();
         let identity = contents.identity.take().unwrap_or_else(|| {
-            let identity = Identity {
-                lineage: contents::fresh_lineage(),
-                secret: Vec::new(),
-                worked: None,
-            };
+            let identity = Identity::fresh(contents::fresh_lineage());
             batch.insert(Key::Greeting.encode(), identity.encode());
             if quarantined {
                 declare_quarantine(&mut contents);
@@ -84,22 +80,29 @@ impl Books {
         for change in &repairs {
             books.write(&mut batch, change, &[])?;
         }
-        // A quarantine's own gaps are not among the repairs.
-        for stream in Stream::ALL.into_iter().filter(|_| quarantined) {
-            for (first, entry) in books.ledger.entries(stream) {
-                let change = Change::Put {
-                    stream,
-                    first,
-                    entry: *entry,
-                };
-                books.write(&mut batch, &change, &[])?;
-            }
+        if quarantined {
+            books.write_quarantine(&mut batch)?;
         }
         if fresh || !sound {
             books.database.commit(batch)?;
             books.write_mark();
         }
         Ok((books, notes))
+    }
+
+    /// Writes the gaps a quarantine declared, which are not among the repairs.
+    fn write_quarantine(&self, batch: &mut sled::Batch) -> Result<(), StoreError> {
+        for stream in Stream::ALL {
+            for (first, entry) in self.ledger.entries(stream) {
+                let change = Change::Put {
+                    stream,
+                    first,
+                    entry: *entry,
+                };
+                self.write(batch, &change, &[])?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn lineage(&self) -> Lineage {
