@@ -7,6 +7,7 @@
 //! counted and timed. Invariant: while versions are swapped, no request fails for lack of a worker
 //! (asserted under load in `tests/data_plane`).
 
+mod connections;
 pub mod metrics;
 pub mod models;
 pub mod rest;
@@ -17,6 +18,7 @@ use std::future::Future;
 use tokio::net::TcpListener;
 
 use crate::telemetry::Recorder;
+use connections::Connections;
 use models::ActiveModels;
 
 /// Serves the local HTTP endpoint until `shutdown` resolves and the requests in flight are answered.
@@ -30,7 +32,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = rest::router(models, recorder);
-    axum::serve(listener, router)
+    axum::serve(Connections::new(listener), router)
         .with_graceful_shutdown(shutdown)
         .await
 }

@@ -18,7 +18,7 @@
 //! nothing more, and the nodes that refused the version keep the one before active by themselves.
 //! A wave that lost all its nodes before one of them passed proves nothing and holds the rollout.
 //!
-//! Knows nothing of generations of desired state; [`crate::plan`] turns assignments into them.
+//! Knows nothing of generations of desired state; [`mod@crate::plan`] turns assignments into them.
 
 mod admission;
 pub mod budget;
