@@ -15,7 +15,7 @@ use super::stop::Stop;
 use super::{AppError, Base, addresses};
 use crate::config::RunConfig;
 use crate::control::Wish;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Layout};
 use crate::desired::{Damage, DesiredStore};
 use crate::fetch::{Shelf, TrustPolicy};
 use crate::identity::{StoredIdentity, trust};
@@ -48,10 +48,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     tell_start(&journal, &damages);
     tell_recovery(&journal, state_notes.iter().chain(&outbox_notes));
     if trust.is_empty() {
-        tracing::warn!(
-            "no trust key: no package will be accepted; add one with `edge-agent enroll --trust-key FILE` or in {}",
-            layout.trust().display()
-        );
+        warn_without_trust(layout);
     }
 
     let (desired_sender, received) = watch::channel(None);
@@ -101,14 +98,25 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     running.end().await;
     drop(journal);
     ended("journal", writer).await;
+    say_goodbye(link).await;
+    outbox.close().await;
+    Ok(())
+}
+
+fn warn_without_trust(layout: &Layout) {
+    tracing::warn!(
+        "no trust key: no package will be accepted; add one with `edge-agent enroll --trust-key FILE` or in {}",
+        layout.trust().display()
+    );
+}
+
+async fn say_goodbye(link: Link) {
     if tokio::time::timeout(GOODBYE_LIMIT, link.shutdown())
         .await
         .is_err()
     {
         tracing::warn!("the link did not end within {GOODBYE_LIMIT:?}");
     }
-    outbox.close().await;
-    Ok(())
 }
 
 /// Reads what the link has done since the start.
