@@ -297,6 +297,8 @@ enum Action {
     Complete(usize, Option<FailureClass>),
     Crash(usize),
     Advance(u16),
+    /// Time passes, but the loop is busy and looks only after the next event.
+    Late(u16),
     LinkUp,
     Restart,
 }
@@ -320,6 +322,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (0..8_usize, class()).prop_map(|(index, class)| Action::Complete(index, Some(class))),
         2 => (0..4_usize).prop_map(Action::Crash),
         3 => (1..60_000_u16).prop_map(Action::Advance),
+        2 => (1..60_000_u16).prop_map(Action::Late),
         1 => Just(Action::LinkUp),
         1 => Just(Action::Restart),
     ]
@@ -343,6 +346,7 @@ proptest! {
                 Action::Complete(index, class) => world.complete(index, class),
                 Action::Crash(index) => world.crash(index),
                 Action::Advance(ms) => world.advance(Duration::from_millis(ms.into())),
+                Action::Late(ms) => world.now += Duration::from_millis(ms.into()),
                 Action::LinkUp => {
                     world.observed.hurry_downloads(world.now);
                     world.settle();

@@ -73,6 +73,16 @@ fn a_crash_before_it_is_proven_goes_back_to_the_warm_version_at_once() {
 }
 
 #[test]
+fn a_crash_noticed_after_the_deadline_still_goes_back_to_the_version_that_is_warm() {
+    let mut world = running(1);
+    world.desire(Some(2));
+    until_serving(&mut world, 2);
+    world.now += PROVE_FOR;
+    world.crash(1);
+    assert_eq!(serving(&world), Some(1));
+}
+
+#[test]
 fn a_version_that_keeps_crashing_is_rolled_back_and_the_one_before_it_comes_back_cold() {
     let mut world = running(1);
     world.desire(Some(2));
