@@ -78,7 +78,7 @@ async fn a_join_token_lets_in_only_whom_it_should() -> Result<()> {
     .await?;
     let third = directory.path().join("third");
     let output = enroll(&cloud, &third, "press-3", short.trim())?;
-    check_refused(&output, &third, &short_secret, "expired");
+    check_refused(&output, &third, &short_secret, "ended at");
 
     let audit: AuditList =
         serde_json::from_str(&cloud.fleetctl(&["get", "--raw", "/api/v1/audit"])?)?;

@@ -219,7 +219,7 @@ fn tree(arguments: &[&str]) -> BTreeSet<String> {
 
 fn cargo_tree(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--locked", "--no-dedupe"])
+        .args(["tree", "--locked", "--no-dedupe"])
         .args(arguments)
         .current_dir(checkout())
         .output()
