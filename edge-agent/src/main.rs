@@ -7,7 +7,10 @@ use anyhow::Context;
 use clap::Parser;
 use edge_agent::config::{Arguments, Command, EnrollArguments, LogFormat, RunArguments, RunConfig};
 use edge_agent::{app, enroll, worker};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Threads of the runtime: the agent waits more than it computes, and inference runs in the workers.
 const THREADS: usize = 2;
@@ -60,16 +63,17 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
 }
 
 fn log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| {
+    let filter: Targets = filter.parse().with_context(|| {
         format!("--log `{filter}` is not a filter: write info or edge_agent::link=debug")
     })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
+    let ansi = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(ansi)
         .with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry();
     match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with(lines.with_filter(filter)).init(),
+        LogFormat::Json => log.with(lines.json().with_filter(filter)).init(),
     }
     Ok(())
 }
