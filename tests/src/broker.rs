@@ -78,7 +78,7 @@ fn mosquitto() -> Option<PathBuf> {
 fn mosquitto_command(program: &Path, directory: &Path, address: SocketAddr) -> Result<Command> {
     let config = directory.join("mosquitto.conf");
     let text = format!(
-        "listener {} {}\nallow_anonymous true\npersistence false\n",
+        "listener {} {}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n",
         address.port(),
         address.ip()
     );

@@ -5,6 +5,9 @@
 //!   body  ──> report() ──outcome───> answers()
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use fleet_api::Transport;
 use millwright_identity::NodeIdentity;

@@ -119,6 +119,8 @@ impl Controller {
         );
         options.set_keep_alive(Duration::from_secs(10));
         let (client, mut events) = AsyncClient::new(options, 256);
+        // Rows are small; waiting to fill packets would be measured as latency.
+        events.network_options.set_tcp_nodelay(true);
         client
             .subscribe(&result, QoS::AtLeastOnce)
             .await
