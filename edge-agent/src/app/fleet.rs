@@ -20,7 +20,7 @@ use crate::desired::{Damage, DesiredStore};
 use crate::fetch::{Shelf, TrustPolicy};
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
-use crate::link::{Link, LinkChannels, LinkConfig};
+use crate::link::{Link, LinkChannels, LinkConfig, ReceivedDesired};
 use crate::store::{Outbox, OutboxLimits, RecoveryNote, StateStore};
 
 /// Longest time the link gets to send what is left and say goodbye.
@@ -51,43 +51,28 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
         warn_without_trust(layout);
     }
 
-    let (desired_sender, received) = watch::channel(None);
-    let (applied, applied_receiver) = watch::channel(Applied::default());
-    let channels = LinkChannels {
-        desired: desired_sender,
-        applied: applied_receiver,
-    };
     let link_config = link_config(config, &identity, base.boot)?;
-    let link = Link::spawn(link_config, &identity.tls(), outbox.clone(), channels);
+    let (link, ends) = connect(link_config, &identity, &outbox);
+    let wish = Wish::Fleet {
+        store: desired,
+        received: ends.received,
+        link: link.state(),
+        state,
+    };
     let parts = Parts {
-        wish: Wish::Fleet {
-            store: desired,
-            received,
-            link: link.state(),
-            state,
-        },
+        wish,
         trust: TrustPolicy::Keys(trust),
         blobs: link.blobs(),
         shelf: Shelf::new(layout),
-        applied,
+        applied: ends.applied,
         journal: journal.clone(),
     };
     let running = Running::start(config, &base, parts).await;
-    let link_stats = link_stats(&link);
-    let telemetry = telemetry(
-        &base,
-        &running,
-        link_stats,
-        layout,
-        OutboxSink(outbox.clone()),
-    );
+    let sink = OutboxSink(outbox.clone());
+    let telemetry = telemetry(&base, &running, link_stats(&link), layout, sink);
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
-    let mqtt = start_mqtt(
-        config,
-        &format!("edge-agent-{}", identity.node.node),
-        &base,
-        &stop,
-    );
+    let client_id = format!("edge-agent-{}", identity.node.node);
+    let mqtt = start_mqtt(config, &client_id, &base, &stop);
 
     stop.wait().await;
     base.http.end().await;
@@ -117,6 +102,23 @@ async fn say_goodbye(link: Link) {
     {
         tracing::warn!("the link did not end within {GOODBYE_LIMIT:?}");
     }
+}
+
+/// The control loop's ends of the link.
+struct LinkEnds {
+    received: watch::Receiver<Option<ReceivedDesired>>,
+    applied: watch::Sender<Applied>,
+}
+
+fn connect(config: LinkConfig, identity: &StoredIdentity, outbox: &Outbox) -> (Link, LinkEnds) {
+    let (desired, received) = watch::channel(None);
+    let (applied, applied_receiver) = watch::channel(Applied::default());
+    let channels = LinkChannels {
+        desired,
+        applied: applied_receiver,
+    };
+    let link = Link::spawn(config, &identity.tls(), outbox.clone(), channels);
+    (link, LinkEnds { received, applied })
 }
 
 /// Reads what the link has done since the start.
