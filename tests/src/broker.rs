@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -101,8 +102,21 @@ fn embedded_command(address: SocketAddr) -> Result<Command> {
     Ok(command)
 }
 
+/// Ports to try: outside the range the system hands out by itself (32768 and up), so that no program of another
+/// case, asking for any port, takes this one before the broker has it.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// Brokers this process has started; spreads the ports it tries.
+static STARTED: AtomicU16 = AtomicU16::new(0);
+
 /// A port nobody listens on now: mosquitto cannot be told to choose one itself.
 fn free_port() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("asking for a free port")?;
-    listener.local_addr().context("reading the free port")
+    let count = u32::from(PORTS.end - PORTS.start);
+    let first =
+        std::process::id() % 10_000 * 31 + u32::from(STARTED.fetch_add(1, Ordering::SeqCst)) * 101;
+    (0..count)
+        .map(|step| PORTS.start + u16::try_from((first % count + step) % count).unwrap_or_default())
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .context("no free port for the MQTT broker")
 }
