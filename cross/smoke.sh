@@ -8,7 +8,7 @@ target=aarch64-unknown-linux-gnu
 build=${CARGO_TARGET_DIR:-target}/cross
 work=$(mktemp -d)
 agent_pid=
-trap '[ -z "$agent_pid" ] || kill -9 "$agent_pid" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap '[ -z "$agent_pid" ] || { kill -9 "$agent_pid"; wait "$agent_pid"; } 2>/dev/null || true; rm -rf "$work"' EXIT
 
 say() { printf 'cross: %s\n' "$*"; }
 fail() { printf 'cross: %s\n' "$*" >&2; exit 1; }
