@@ -1,5 +1,6 @@
 //! A real MQTT broker: mosquitto where it is installed, else the embedded one of `tests/broker`.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,9 @@ use crate::{checkout, program};
 
 /// A broker starts in well under a second; a loaded machine may need a few.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The answer to one CONNECT is a few bytes over loopback.
+const GREETING_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A running broker on a loopback port.
 pub struct Broker {
@@ -37,9 +41,10 @@ impl Broker {
         let mut process = Process::start("MQTT broker", &mut command, &log)?;
         until("answer from the MQTT broker", START_DEADLINE, async || {
             process.check_running()?;
-            Ok(TcpStream::connect(address).ok())
+            Ok(greet(address).ok())
         })
-        .await?;
+        .await
+        .with_context(|| format!("{kind} takes no MQTT clients; its log is {}", log.display()))?;
         Ok(Self {
             address,
             kind,
@@ -68,6 +73,22 @@ impl Broker {
     }
 }
 
+/// One MQTT 3.1.1 CONNECT and its answer: a broker that only accepts the TCP connection is not ready yet, or never.
+fn greet(address: SocketAddr) -> std::io::Result<()> {
+    const CONNECT: &[u8] = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x0a\x00\x03try";
+    const ACCEPTED: [u8; 4] = [0x20, 2, 0, 0];
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(GREETING_DEADLINE))?;
+    stream.write_all(CONNECT)?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer)?;
+    if answer == ACCEPTED {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("the broker refused the connection"))
+    }
+}
+
 fn mosquitto() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -78,8 +99,10 @@ fn mosquitto() -> Option<PathBuf> {
 
 fn mosquitto_command(program: &Path, directory: &Path, address: SocketAddr) -> Result<Command> {
     let config = directory.join("mosquitto.conf");
+    // Started as root it would become another user, who may not be allowed to read /etc/hosts.allow below a private
+    // root directory; Debian's mosquitto then refuses every client. Other users keep their own name whatever it says.
     let text = format!(
-        "listener {} {}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n",
+        "listener {} {}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nuser root\n",
         address.port(),
         address.ip()
     );
