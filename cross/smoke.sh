@@ -61,9 +61,9 @@ fi
 
 # 3. Build, and tell the size.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-say "building edge-agent for $target"
-cargo build --release --target $target --target-dir "$build" -p edge-agent
-agent=$build/$target/release/edge-agent
+say "building edge-agent for $target, as small as it gets"
+cargo build --profile device --target $target --target-dir "$build" -p edge-agent
+agent=$build/$target/device/edge-agent
 file_bytes=$(stat -c %s "$agent")
 say "edge-agent for ARM64: $file_bytes bytes stripped ($(awk "BEGIN{printf \"%.2f\", $file_bytes/1048576}") MiB)"
 

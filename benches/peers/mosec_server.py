@@ -1,4 +1,4 @@
-"""The sensor model behind mosec: raw float32 rows in, raw float32 scores out.
+"""A sensor model behind mosec: raw float32 rows in, raw float32 scores out.
 
 Usage: mosec_server.py --port PORT   (MODEL in the environment)
 """

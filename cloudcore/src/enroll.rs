@@ -5,6 +5,9 @@
 //! ask at once. The device proves that it holds both keys: its CSR is self-signed by the TLS key, and
 //! the identity key signed the CSR. Names in the CSR count for nothing; the token says the site.
 //!
+//! A device that never heard our answer asks again with the same uid, name and identity key: it gets a new
+//! certificate, and the token is not used a second time.
+//!
 //! A refused attempt changes nothing but the audit trail, bounded by [`crate::auth::Refusals`].
 
 use std::collections::BTreeMap;
@@ -55,7 +58,7 @@ pub(crate) async fn enroll(
     })?;
 
     let mut write = app.store.write().await?;
-    let token = admit(&mut write, request, now).await?;
+    let token = find_token(&mut write, request).await?;
     let identity = NodeIdentity {
         fleet: app.server.fleet.clone(),
         tenant: stored_name("tenant", &token.tenant)?,
@@ -63,7 +66,13 @@ pub(crate) async fn enroll(
         node,
         uid,
     };
-    check_free(&mut write, &identity).await?;
+    let asks_again = write
+        .is_enrolled_as(&identity, &request.identity_public_key)
+        .await?;
+    check_usable(&token, asks_again, now)?;
+    if !asks_again {
+        check_free(&mut write, &identity).await?;
+    }
     let certificate = app.authority.sign_node(&identity, &request.csr, now)?;
     let newcomer = Newcomer {
         identity: &identity,
@@ -71,46 +80,54 @@ pub(crate) async fn enroll(
         certificate: &certificate,
         token: &token,
     };
-    record(&mut write, &newcomer, metadata, now).await?;
+    if asks_again {
+        reissue(&mut write, &newcomer, now).await?;
+    } else {
+        record(&mut write, &newcomer, metadata, now).await?;
+    }
     write.commit().await?;
     app.signals.wake_planner();
     tracing::info!(node = %identity.node, site = %identity.site, token = %token.name, "node enrolled");
     Ok(response(app, &identity, &certificate, dialled))
 }
 
-/// The token of the request, if it lets anybody in.
-async fn admit(
+/// What to do about a token that lets nobody in.
+const ASK_FOR_A_TOKEN: &str = "ask for a new one: fleetctl token create --site SITE";
+
+/// The token of the request.
+async fn find_token(
     write: &mut Write,
     request: &EnrollRequest,
-    now: Timestamp,
 ) -> Result<StoredJoinToken, Failure> {
-    let again = "ask for a new one: fleetctl token create --site SITE";
     let token = write.join_token(&request.token_id).await?;
     let secret = Secret::new(request.token_secret.clone());
-    let Some(token) = token.filter(|token| secret.matches(&token.secret_hash)) else {
-        // One answer for a wrong id and a wrong secret, so that ids cannot be probed.
-        let detail = "no join token has this id and secret";
-        return Err(Failure::new(ProblemType::TokenUnknown, detail).hint(again));
-    };
+    token
+        .filter(|token| secret.matches(&token.secret_hash))
+        .ok_or_else(|| {
+            // One answer for a wrong id and a wrong secret, so that ids cannot be probed.
+            let detail = "no join token has this id and secret";
+            Failure::new(ProblemType::TokenUnknown, detail).hint(ASK_FOR_A_TOKEN)
+        })
+}
+
+/// Whether the token lets this device in; one that only asks again needs no use of it to be left.
+fn check_usable(token: &StoredJoinToken, asks_again: bool, now: Timestamp) -> Result<(), Failure> {
     let name = &token.name;
-    let refusal = if token.revoked {
-        Some((
+    let (kind, detail) = if token.revoked {
+        (
             ProblemType::TokenRevoked,
             format!("join token `{name}` was revoked"),
-        ))
+        )
     } else if token.expires <= now {
         let detail = format!("join token `{name}` ended at {}", token.expires);
-        Some((ProblemType::TokenExpired, detail))
-    } else if token.uses_left == 0 {
+        (ProblemType::TokenExpired, detail)
+    } else if token.uses_left == 0 && !asks_again {
         let detail = format!("join token `{name}` was used as often as it may be");
-        Some((ProblemType::TokenUsedUp, detail))
+        (ProblemType::TokenUsedUp, detail)
     } else {
-        None
+        return Ok(());
     };
-    match refusal {
-        Some((kind, detail)) => Err(Failure::new(kind, detail).hint(again)),
-        None => Ok(token),
-    }
+    Err(Failure::new(kind, detail).hint(ASK_FOR_A_TOKEN))
 }
 
 async fn check_free(write: &mut Write, identity: &NodeIdentity) -> Result<(), Failure> {
@@ -191,35 +208,61 @@ async fn record(
         })
         .await?;
     write.count_nodes(tenant, site.as_str()).await?;
-    tell(write, newcomer, now).await
+    let message = format!("enrolled at site {site} with join token {}", token.name);
+    tell(write, newcomer, "NodeEnrolled", &message, now).await
+}
+
+/// Records the new certificate of a device that never got the one before.
+async fn reissue(
+    write: &mut Write,
+    newcomer: &Newcomer<'_>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let NodeIdentity {
+        tenant, node, uid, ..
+    } = newcomer.identity;
+    let expires = newcomer.certificate.expires;
+    write
+        .replace_certificate(*uid, &newcomer.certificate.serial, expires)
+        .await?;
+    write
+        .change_status::<Node>(tenant.as_str(), node.as_str(), |status| {
+            status.certificate_expires = Some(expires);
+        })
+        .await?;
+    let token = &newcomer.token.name;
+    let message = format!("asked again with join token {token} and got another certificate");
+    tell(write, newcomer, "NodeCertificateReissued", &message, now).await
 }
 
 /// The audit row and the event of an enrollment.
-async fn tell(write: &mut Write, newcomer: &Newcomer<'_>, now: Timestamp) -> Result<(), Failure> {
-    let NodeIdentity {
-        tenant, site, node, ..
-    } = newcomer.identity;
+async fn tell(
+    write: &mut Write,
+    newcomer: &Newcomer<'_>,
+    reason: &'static str,
+    message: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let NodeIdentity { tenant, node, .. } = newcomer.identity;
     let actor = Actor {
         tenant: tenant.to_string(),
         name: ACTOR.to_owned(),
     };
     let regarding = format!("Node/{node}");
-    let token = &newcomer.token.name;
-    let message = format!("enrolled at site {site} with join token {token}");
     let entry = AuditEntry {
         actor: &actor,
         action: "enroll",
         object: &regarding,
         outcome: Outcome::Allowed,
-        detail: &message,
+        detail: message,
     };
     write.audit(&entry, now).await?;
     let event = NewEvent {
         tenant: tenant.as_str(),
         time: now,
         severity: Severity::Normal,
-        reason: "NodeEnrolled",
-        message: &message,
+        reason,
+        message,
         regarding: &regarding,
     };
     Ok(write.event(&event).await?)

@@ -2,6 +2,7 @@
 
 use fleet_api::{NodePhase, Site};
 use jiff::Timestamp;
+use millwright_identity::NodeIdentity;
 use millwright_proto::ids::NodeUid;
 use sqlx::Row;
 
@@ -101,6 +102,43 @@ impl Write {
         .bind(name)
         .fetch_one(&mut **self)
         .await?)
+    }
+
+    /// Whether this very device is enrolled under this name, with this identity key, and may be.
+    pub(crate) async fn is_enrolled_as(
+        &mut self,
+        identity: &NodeIdentity,
+        identity_key: &[u8],
+    ) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM node_identity WHERE uid = ? AND tenant = ? AND site = ?
+             AND name = ? AND identity_key = ? AND phase = 'Enrolled')",
+        )
+        .bind(&identity.uid.as_bytes()[..])
+        .bind(identity.tenant.as_str())
+        .bind(identity.site.as_str())
+        .bind(identity.node.as_str())
+        .bind(identity_key)
+        .fetch_one(&mut **self)
+        .await?)
+    }
+
+    /// Records the certificate a device has from now on.
+    pub(crate) async fn replace_certificate(
+        &mut self,
+        uid: NodeUid,
+        serial: &[u8],
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE node_identity SET certificate_serial = ?, certificate_expires_ms = ? WHERE uid = ?",
+        )
+        .bind(serial)
+        .bind(expires.as_millisecond())
+        .bind(&uid.as_bytes()[..])
+        .execute(&mut **self)
+        .await?;
+        Ok(())
     }
 
     /// Enrolls a device.

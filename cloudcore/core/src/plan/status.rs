@@ -189,22 +189,26 @@ fn last_seen(node: &Node) -> Option<i64> {
 
 fn model_status(node: &Node, model: &ModelName, slot: &Slot) -> SlotReport {
     let report = node.report.slots.get(model);
-    let reason = match explain::blocker(node, model, slot) {
-        None | Some(Blocker::Moving(_) | Blocker::Refused { .. }) => "",
-        Some(Blocker::NotEnrolled) => "NotEnrolled",
-        Some(Blocker::Held) => "Held",
-        Some(Blocker::Offline) => "Offline",
-        Some(Blocker::RuntimeMissing) => "RuntimeMissing",
+    if let Some(report) = report.filter(|report| report.version == slot.version) {
+        return report.clone();
+    }
+    // Until the node speaks of the version itself, these are our words.
+    let (reason, message) = match explain::blocker(node, model, slot) {
+        None | Some(Blocker::Moving(_) | Blocker::Refused { .. }) => ("", ""),
+        Some(Blocker::NotEnrolled) => ("NotEnrolled", "only a new enrollment helps"),
+        Some(Blocker::Held) => ("Held", "see the node's condition AheadOfCloud"),
+        Some(Blocker::Offline) => ("Offline", "the node learns of it when it connects"),
+        Some(Blocker::RuntimeMissing) => (
+            "RuntimeMissing",
+            "the node has no ONNX Runtime; `edge-agent run --help` says where it looks for it",
+        ),
     };
-    match report.filter(|report| report.version == slot.version) {
-        Some(report) => report.clone(),
-        None => SlotReport {
-            version: slot.version.clone(),
-            state: SlotState::Pending,
-            active: report.and_then(|report| report.active.clone()),
-            reason: reason.to_owned(),
-            message: String::new(),
-        },
+    SlotReport {
+        version: slot.version.clone(),
+        state: SlotState::Pending,
+        active: report.and_then(|report| report.active.clone()),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
     }
 }
 

@@ -146,6 +146,33 @@ async fn a_device_must_hold_both_keys_and_a_free_name() {
 }
 
 #[tokio::test]
+async fn a_device_that_missed_the_answer_may_ask_again() {
+    let server = Server::start().await;
+    server.create("Site", "sites", "ulm", json!({})).await;
+    let token = token(&server, "t", json!({"site": "ulm"})).await;
+    let asked = request(&token, "press-1", 1);
+    let first = enroll(&server, &asked).await.unwrap();
+    let again = enroll(&server, &asked).await.unwrap();
+    assert_ne!(first.certificate_chain[0], again.certificate_chain[0]);
+    assert_eq!(server.get("jointokens/t").await["status"]["usesLeft"], 0);
+    assert_eq!(server.get("sites/ulm").await["status"]["nodes"], 1);
+    let events = server.get("events?regarding=Node/press-1").await;
+    let reasons: Vec<_> = events["items"].as_array().unwrap().iter().collect();
+    let told = |reason: &str| reasons.iter().filter(|e| e["reason"] == reason).count();
+    assert_eq!(
+        (told("NodeEnrolled"), told("NodeCertificateReissued")),
+        (1, 1)
+    );
+    // Another key under the same uid is another device.
+    let impostor = request(&token, "press-1", 1);
+    assert_eq!(kind(enroll(&server, &impostor).await), "token-used-up");
+    server
+        .call(Method::POST, "nodes/press-1/revoke", Value::Null)
+        .await;
+    assert_eq!(kind(enroll(&server, &asked).await), "token-used-up");
+}
+
+#[tokio::test]
 async fn decommissioning_frees_the_name_and_tells_the_hub() {
     let server = Server::start().await;
     server.create("Site", "sites", "ulm", json!({})).await;
