@@ -34,33 +34,39 @@ pub(crate) fn describe<K: View>(object: &Resource<K>, events: &[Event], now: Tim
     page.field("Created", time(object.metadata.creation_timestamp));
     page.optional("Generation", object.metadata.generation);
     K::details(object, &mut page, now);
-    let rows = events.iter().map(|event| event_cells(event, now)).collect();
-    let columns = EVENT_COLUMNS.map(|column| match column {
-        Column::Always(title) | Column::Wide(title) => Column::Always(title),
-    });
-    page.rows("Events", &columns[..4], rows);
+    // All of them are about this object.
+    let columns = ["AGE", "SEVERITY", "REASON", "MESSAGE"].map(Column::Always);
+    let cells = |event: &Event| {
+        vec![
+            age(event.time, now),
+            format!("{:?}", event.severity),
+            event.reason.clone(),
+            event.message.clone(),
+        ]
+    };
+    page.rows("Events", &columns, events.iter().map(cells).collect());
     page
 }
 
-/// Columns of events.
+/// Columns of events; the message is last, because it may be long.
 pub(crate) const EVENT_COLUMNS: [Column; 6] = [
+    Column::Wide("ID"),
     Column::Always("AGE"),
     Column::Always("SEVERITY"),
     Column::Always("REASON"),
-    Column::Always("MESSAGE"),
     Column::Always("REGARDING"),
-    Column::Wide("ID"),
+    Column::Always("MESSAGE"),
 ];
 
 /// One cell per event column.
 pub(crate) fn event_cells(event: &Event, now: Timestamp) -> Vec<String> {
     vec![
+        event.id.to_string(),
         age(event.time, now),
         format!("{:?}", event.severity),
         event.reason.clone(),
-        event.message.clone(),
         event.regarding.clone(),
-        event.id.to_string(),
+        event.message.clone(),
     ]
 }
 

@@ -144,7 +144,7 @@ fn print_rows(
         match format {
             Format::Table | Format::Wide => {
                 let cells = event_cells(event, now);
-                writeln!(out, "{}", cells[..cells.len() - 1].join("   "))?;
+                writeln!(out, "{}", cells[1..].join("   "))?;
             }
             Format::Json => writeln!(out, "{}", serde_json::to_string(event)?)?,
             Format::Yaml => {

@@ -205,23 +205,31 @@ pub(super) async fn wait(
 
 async fn look(client: &Client, followed: &Followed) -> Result<Look, ClientError> {
     let name = match followed {
-        Followed::Rollout(name) => name.clone(),
-        Followed::Deployment(name) => {
-            let deployment = client.get::<ModelDeployment>(name).await?;
-            match current_rollout(&deployment) {
-                Some(rollout) => rollout,
-                None => {
-                    let conditions = &deployment.status.conditions;
-                    let said = conditions.iter().find(|found| found.kind == "Progressing");
-                    let said = said.map(|found| format!(" ({})", found.message));
-                    let said = said.unwrap_or_default();
-                    let why = format!("no rollout of deployment {name} has begun{said}");
-                    return Ok(Look::NotBegun(why));
-                }
-            }
+        Followed::Rollout(name) => {
+            return Ok(Look::Rollout(Box::new(client.get(name).await?)));
         }
+        Followed::Deployment(name) => name,
     };
-    Ok(Look::Rollout(Box::new(client.get::<Rollout>(&name).await?)))
+    let deployment = client.get::<ModelDeployment>(name).await?;
+    if let Some(current) = current_rollout(&deployment) {
+        let rollout = client.get::<Rollout>(&current).await?;
+        if is_of(&rollout, &deployment) {
+            return Ok(Look::Rollout(Box::new(rollout)));
+        }
+    }
+    let conditions = &deployment.status.conditions;
+    let said = conditions.iter().find(|found| found.kind == "Progressing");
+    let said = said.map(|found| format!(" ({})", found.message));
+    let said = said.unwrap_or_default();
+    let why = format!("no rollout of deployment {name} has begun{said}");
+    Ok(Look::NotBegun(why))
+}
+
+/// Whether the rollout brings what the deployment wants now: a version that was never pushed has no rollout, and the
+/// one before it may have succeeded long ago.
+fn is_of(rollout: &Resource<Rollout>, deployment: &Resource<ModelDeployment>) -> bool {
+    let (brought, wanted) = (&rollout.spec, &deployment.spec);
+    brought.model == wanted.model && brought.version == wanted.version
 }
 
 /// The newest rollout, once the planner has seen the deployment as it stands now.

@@ -98,3 +98,25 @@ async fn a_deployment_is_followed_past_old_rollouts_and_a_restart_of_cloudcore()
     let (exit, name) = exit(&scripted, newest(), MINUTE).await;
     assert_eq!((exit, name.as_str()), (Exit::Done, "faces-2"));
 }
+
+#[tokio::test]
+async fn the_success_of_an_older_version_is_not_that_of_the_one_wanted() {
+    let scripted = Scripted::start(|seen, _| {
+        if seen.line.contains("/rollouts/") {
+            let (status, mut document) = rollout("faces-1", "Succeeded", "Pass");
+            document["spec"]["version"] = json!("1");
+            (status, document)
+        } else {
+            let (status, mut document) = deployment(2, Some("faces-1"));
+            document["status"]["conditions"] = json!([{
+                "type": "Progressing", "status": "False", "reason": "UnknownVersion",
+                "message": "m@2 was never pushed", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]);
+            (status, document)
+        }
+    })
+    .await;
+    let (exit, said) = exit(&scripted, newest(), Duration::ZERO).await;
+    assert_eq!(exit, Exit::RolloutTimeout);
+    assert!(said.contains("m@2 was never pushed"), "{said}");
+}
