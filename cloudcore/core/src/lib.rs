@@ -14,6 +14,7 @@
 pub mod desired;
 pub mod explain;
 pub mod fleet;
+pub mod ingest;
 pub mod plan;
 pub mod rollout;
 

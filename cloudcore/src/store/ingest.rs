@@ -2,6 +2,7 @@
 //! decided in `tasks/ingest`, inside one [`Write`].
 
 use fleet_api::{NodePhase, Transport};
+use fleet_core::ingest::secret::Remembered;
 use jiff::Timestamp;
 use millwright_proto::Digest;
 use millwright_proto::ids::{BootId, Generation, InstanceId, Lineage, NodeUid};
@@ -33,6 +34,16 @@ pub(crate) struct KnownSession {
     pub(crate) secret_current: Option<Vec<u8>>,
     /// What the node presented to get it.
     pub(crate) secret_previous: Option<Vec<u8>>,
+}
+
+impl KnownSession {
+    /// As the rule of session secrets wants it.
+    pub(crate) fn remembered(&self) -> Remembered<'_> {
+        Remembered {
+            current: self.secret_current.as_deref(),
+            previous: self.secret_previous.as_deref(),
+        }
+    }
 }
 
 /// A session that begins.

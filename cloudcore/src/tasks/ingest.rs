@@ -8,21 +8,20 @@
 //! transaction of the insert. A record is accepted only if it begins right after the watermark; at or
 //! below it is a duplicate and is acknowledged again; anything else is a [`Violation`]: what came before
 //! it in the batch is committed, what comes after it is not read, and the session must end.
-//! `sequence.rs` decides it, `tests.rs` asserts it against the store.
+//! `fleet_core::ingest` decides it, `tests.rs` asserts it against the store.
 //!
 //! A window or event that does not decode is still counted once: it is stored as it came, with an event.
 //! Knows nothing of transports and keep-alives. Wakes the planner when a fact it plans by has changed.
 
 mod batch;
 mod payload;
-mod secret;
-mod sequence;
 mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet_api::NodePhase;
+use fleet_core::ingest::secret::{self, Outbox, Presented};
 use jiff::Timestamp;
 
 pub(crate) use self::session::{
@@ -30,9 +29,8 @@ pub(crate) use self::session::{
 };
 
 use self::batch::{Batch, stream_key};
-use self::secret::Presented;
 use crate::signals::Signals;
-use crate::store::{KnownNode, NewSession, Store, StoreError};
+use crate::store::{KnownNode, KnownSession, NewSession, Store, StoreError};
 
 /// Most reports one batch may carry. A session collects what arrived while the batch before it was
 /// being committed; 256 windows of about 1 KiB keep a transaction in the low milliseconds.
@@ -65,8 +63,12 @@ impl Ingest {
             NodePhase::Revoked | NodePhase::Decommissioned => return Ok(Admission::Revoked),
         }
         let lineage = hello.lineage;
-        let knows_lineage = write.knows_lineage(hello.uid, lineage).await?;
-        let presented = secret::judge(node.session.as_ref(), &hello.secret, knows_lineage);
+        let outbox = match write.knows_lineage(hello.uid, lineage).await? {
+            true => Outbox::Known,
+            false => Outbox::New,
+        };
+        let remembered = node.session.as_ref().map(KnownSession::remembered);
+        let presented = secret::judge(remembered, &hello.secret, outbox);
         match presented {
             Presented::Accepted => {}
             Presented::StateLost => payload::state_lost(&mut write, &node, now).await?,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -77,6 +77,15 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "fleet-api",
             "millwright-proto",
             "millwright-identity",
+            "millwright-summary",
+        ],
+    ),
+    (
+        "millwright-simulation",
+        &[
+            "edge-core",
+            "fleet-core",
+            "millwright-proto",
             "millwright-summary",
         ],
     ),

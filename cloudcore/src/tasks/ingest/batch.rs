@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use fleet_core::ingest::sequence::{self, Place};
 use jiff::Timestamp;
 use millwright_proto::Digest;
 use millwright_proto::ids::{Generation, Lineage, NodeUid};
 use millwright_proto::link;
 use prost::Message as _;
 
-use super::sequence::{self, Place};
 use super::{Report, SessionKey, StreamName, Violation, payload};
 use crate::store::{KnownNode, StoreError, StreamKey, Write};
 
@@ -90,7 +90,7 @@ impl<'a> Batch<'a> {
         };
         let through = self.through(write, stream).await?;
         match sequence::place_record(through, first, last) {
-            Err(broken) => return Ok(Err(broken)),
+            Err(broken) => return Ok(Err(broken.into())),
             Ok(Place::Counted) => {
                 self.through.insert(stream, through);
                 return Ok(Ok(()));
@@ -121,7 +121,7 @@ impl<'a> Batch<'a> {
         };
         let through = self.through(write, stream).await?;
         match sequence::place_gap(through, gap.from, gap.to) {
-            Err(broken) => return Ok(Err(broken)),
+            Err(broken) => return Ok(Err(broken.into())),
             Ok(Place::Counted) => {
                 self.through.insert(stream, through);
             }

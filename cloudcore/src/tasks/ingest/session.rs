@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_api::Transport;
+use fleet_core::ingest::sequence::Misplaced;
 use millwright_proto::Digest;
 use millwright_proto::ids::{BootId, Generation, InstanceId, Lineage, NodeUid};
 use millwright_proto::link;
@@ -136,36 +137,9 @@ pub(crate) enum Violation {
         /// As received.
         number: i32,
     },
-    /// Not a range of sequence numbers.
-    #[error("{first} to {last} is no range of sequence numbers")]
-    Range {
-        /// As received.
-        first: u64,
-        /// As received.
-        last: u64,
-    },
-    /// Sequence numbers are missing before it.
-    #[error("{first} to {last} leaves a hole: counted is through {through}; declare a gap")]
-    Hole {
-        /// As received.
-        first: u64,
-        /// As received.
-        last: u64,
-        /// The watermark.
-        through: u64,
-    },
-    /// Part of it is counted already, part is not.
-    #[error(
-        "{first} to {last} straddles the watermark {through}: offered records must not be merged"
-    )]
-    Straddle {
-        /// As received.
-        first: u64,
-        /// As received.
-        last: u64,
-        /// The watermark.
-        through: u64,
-    },
+    /// It stands where it cannot.
+    #[error(transparent)]
+    Place(#[from] Misplaced),
     /// The payload is not what the sender read from its store.
     #[error("the checksum of record {first} to {last} does not fit its payload")]
     Checksum {

@@ -1,6 +1,7 @@
 //! Sessions against a real store in a temporary directory.
 
 use fleet_api::{Severity, Transport};
+use fleet_core::ingest::sequence::Misplaced;
 use millwright_proto::ids::{BootId, InstanceId, Lineage, NodeUid};
 use millwright_proto::link;
 use millwright_summary::{ClockQuality, Window, WindowTime};
@@ -183,12 +184,15 @@ async fn what_breaks_the_protocol_ends_the_batch_and_keeps_what_came_before() {
     let reports = [window(1, 2), window(2, 3), window(3, 3)];
     let (acknowledge, violation) = cloud.commit(&session, &reports).await;
     assert_eq!(acknowledge[&StreamName::Summaries], 2);
-    assert!(matches!(violation, Some(Violation::Straddle { .. })));
+    assert!(matches!(
+        violation,
+        Some(Violation::Place(Misplaced::Straddle { .. }))
+    ));
     let (acknowledge, violation) = cloud.commit(&session, &[window(5, 5)]).await;
     assert!(acknowledge.is_empty());
     assert!(matches!(
         violation,
-        Some(Violation::Hole { through: 2, .. })
+        Some(Violation::Place(Misplaced::Hole { through: 2, .. }))
     ));
     let mut damaged = link::Record::default();
     if let Report::Record(record) = window(3, 3) {

@@ -1,24 +1,62 @@
 //! Where a range of sequence numbers stands against the watermark of its stream: the rule that makes
 //! every record count exactly once.
 
-use super::Violation;
+use thiserror::Error;
 
-/// Highest sequence number and generation: what SQLite's signed integers hold.
-pub(super) const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
+/// Highest sequence number and generation: what a database's signed integers hold.
+pub const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// Where a range stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// It follows the watermark; what is to be counted begins at this number.
     Next(u64),
     /// It is counted already: acknowledge it again.
     Counted,
 }
 
+/// A range that cannot stand where it claims to; its text is the message of the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Misplaced {
+    /// Not a range of sequence numbers.
+    #[error("{first} to {last} is no range of sequence numbers")]
+    Range {
+        /// As received.
+        first: u64,
+        /// As received.
+        last: u64,
+    },
+    /// Sequence numbers are missing before it.
+    #[error("{first} to {last} leaves a hole: counted is through {through}; declare a gap")]
+    Hole {
+        /// As received.
+        first: u64,
+        /// As received.
+        last: u64,
+        /// The watermark.
+        through: u64,
+    },
+    /// Part of it is counted already, part is not.
+    #[error(
+        "{first} to {last} straddles the watermark {through}: offered records must not be merged"
+    )]
+    Straddle {
+        /// As received.
+        first: u64,
+        /// As received.
+        last: u64,
+        /// The watermark.
+        through: u64,
+    },
+}
+
 /// Places a record. A record cannot be cut, so one that straddles the watermark is refused.
-pub(super) fn place_record(through: u64, first: u64, last: u64) -> Result<Place, Violation> {
+///
+/// # Errors
+/// When the range breaks the protocol.
+pub fn place_record(through: u64, first: u64, last: u64) -> Result<Place, Misplaced> {
     match place_gap(through, first, last)? {
-        Place::Next(from) if from != first => Err(Violation::Straddle {
+        Place::Next(from) if from != first => Err(Misplaced::Straddle {
             first,
             last,
             through,
@@ -28,9 +66,12 @@ pub(super) fn place_record(through: u64, first: u64, last: u64) -> Result<Place,
 }
 
 /// Places a gap. One that begins at or below the watermark is cut: records it calls lost did arrive.
-pub(super) fn place_gap(through: u64, from: u64, to: u64) -> Result<Place, Violation> {
+///
+/// # Errors
+/// When the range breaks the protocol.
+pub fn place_gap(through: u64, from: u64, to: u64) -> Result<Place, Misplaced> {
     if from == 0 || from > to || to > NUMBER_MAX {
-        return Err(Violation::Range {
+        return Err(Misplaced::Range {
             first: from,
             last: to,
         });
@@ -38,7 +79,7 @@ pub(super) fn place_gap(through: u64, from: u64, to: u64) -> Result<Place, Viola
     let next = through + 1;
     if from > next {
         let (first, last) = (from, to);
-        return Err(Violation::Hole {
+        return Err(Misplaced::Hole {
             first,
             last,
             through,
@@ -62,20 +103,20 @@ mod tests {
         assert_eq!(place_record(4, 3, 4), Ok(Place::Counted));
         assert!(matches!(
             place_record(4, 4, 5),
-            Err(Violation::Straddle { .. })
+            Err(Misplaced::Straddle { .. })
         ));
-        assert!(matches!(place_record(4, 6, 6), Err(Violation::Hole { .. })));
+        assert!(matches!(place_record(4, 6, 6), Err(Misplaced::Hole { .. })));
         assert!(matches!(
             place_record(0, 0, 1),
-            Err(Violation::Range { .. })
+            Err(Misplaced::Range { .. })
         ));
         assert!(matches!(
             place_record(0, 2, 1),
-            Err(Violation::Range { .. })
+            Err(Misplaced::Range { .. })
         ));
         assert!(matches!(
             place_record(0, 1, u64::MAX),
-            Err(Violation::Range { .. })
+            Err(Misplaced::Range { .. })
         ));
         assert_eq!(place_gap(4, 3, 9), Ok(Place::Next(5)));
     }

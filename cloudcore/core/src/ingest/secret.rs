@@ -4,11 +4,27 @@
 //! presented last time, when that Welcome got lost on the way; both are accepted however often that
 //! happens. When a clone and its original both connect, one of them soon presents something older.
 
-use crate::store::KnownSession;
+/// What is remembered of a node's last session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remembered<'a> {
+    /// What the last Welcome gave; `None` when a restore forgot it.
+    pub current: Option<&'a [u8]>,
+    /// What the node presented to get it.
+    pub previous: Option<&'a [u8]>,
+}
+
+/// Whether anything of the outbox store a Hello names was ever counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outbox {
+    /// It was, or an earlier session was about it.
+    Known,
+    /// Never heard of.
+    New,
+}
 
 /// What a presented secret tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presented {
+pub enum Presented {
     /// One of the last two, or the first ever.
     Accepted,
     /// None, with an outbox that was never seen: the node lost its state, and nothing can be counted twice.
@@ -17,21 +33,19 @@ pub(super) enum Presented {
     Cloned,
 }
 
-pub(super) fn judge(
-    last: Option<&KnownSession>,
-    presented: &[u8],
-    knows_lineage: bool,
-) -> Presented {
-    let Some(last) = last else {
+/// Judges the secret `presented` by a node whose last session was `last`.
+#[must_use]
+pub fn judge(last: Option<Remembered<'_>>, presented: &[u8], outbox: Outbox) -> Presented {
+    let Some(Remembered {
+        current: Some(current),
+        previous,
+    }) = last
+    else {
         return Presented::Accepted;
     };
-    let Some(current) = &last.secret_current else {
-        return Presented::Accepted;
-    };
-    let previous = last.secret_previous.as_deref();
-    if presented == &current[..] || Some(presented) == previous {
+    if presented == current || Some(presented) == previous {
         Presented::Accepted
-    } else if presented.is_empty() && !knows_lineage {
+    } else if presented.is_empty() && outbox == Outbox::New {
         Presented::StateLost
     } else {
         Presented::Cloned
@@ -43,13 +57,16 @@ mod tests {
     use super::*;
 
     /// Presents `secret` and, when it is accepted, gives `fresh`.
-    fn hello(last: &mut Option<KnownSession>, secret: &[u8], fresh: &[u8]) -> Presented {
-        let presented = judge(last.as_ref(), secret, true);
+    fn hello<'a>(
+        last: &mut Option<Remembered<'a>>,
+        secret: &'a [u8],
+        fresh: &'a [u8],
+    ) -> Presented {
+        let presented = judge(*last, secret, Outbox::Known);
         if presented == Presented::Accepted {
-            *last = Some(KnownSession {
-                term: 0,
-                secret_current: Some(fresh.to_vec()),
-                secret_previous: Some(secret.to_vec()),
+            *last = Some(Remembered {
+                current: Some(fresh),
+                previous: Some(secret),
             });
         }
         presented
@@ -76,18 +93,13 @@ mod tests {
 
     #[test]
     fn a_restored_cloud_and_a_node_that_lost_its_state_are_no_clones() {
-        let forgotten = KnownSession {
-            term: 7,
-            secret_current: None,
-            secret_previous: None,
-        };
-        assert_eq!(judge(Some(&forgotten), b"any", true), Presented::Accepted);
-        let known = KnownSession {
-            term: 7,
-            secret_current: Some(b"b".to_vec()),
-            secret_previous: Some(b"a".to_vec()),
-        };
-        assert_eq!(judge(Some(&known), b"", false), Presented::StateLost);
-        assert_eq!(judge(Some(&known), b"", true), Presented::Cloned);
+        let forgotten = Some(Remembered::default());
+        assert_eq!(judge(forgotten, b"any", Outbox::Known), Presented::Accepted);
+        let known = Some(Remembered {
+            current: Some(b"b"),
+            previous: Some(b"a"),
+        });
+        assert_eq!(judge(known, b"", Outbox::New), Presented::StateLost);
+        assert_eq!(judge(known, b"", Outbox::Known), Presented::Cloned);
     }
 }
