@@ -23,11 +23,15 @@ const RETRY_ABOVE: usize = 64;
 /// Who waits before the door: a few KiB each.
 const WAITING_MAX: usize = 8_192;
 
-/// How long one waits. Agents give a QUIC dial three seconds.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long one waits: agents give a QUIC dial three seconds.
+pub(super) const QUIC_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A handshake this old ends when others wait. One over a satellite takes a round trip of 0.7 s in it.
-const GIVES_WAY_AFTER: Duration = Duration::from_millis(1_500);
+/// And one over WebSocket ten.
+pub(super) const WEBSOCKET_WAIT_MAX: Duration = Duration::from_secs(6);
+
+/// A handshake this old ends when others wait: over a satellite it takes a round trip of 0.7 s, and on a
+/// busy server with a full door as long as the door is full of others, about a second.
+const GIVES_WAY_AFTER: Duration = Duration::from_millis(2_500);
 
 /// TLS and, on WebSocket, the upgrade: a few round trips; a satellite link has 0.7 s each.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -46,6 +50,7 @@ const COME_BACK_MS_EACH: u64 = 1;
 pub(super) struct Door {
     inside: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    wait_max: Duration,
 }
 
 /// Why a handshake came to nothing.
@@ -66,8 +71,10 @@ impl Drop for Waiter<'_> {
 }
 
 impl Door {
-    pub(super) fn new() -> Self {
+    /// A door before which one waits for at most `wait_max`.
+    pub(super) fn new(wait_max: Duration) -> Self {
         Self {
+            wait_max,
             inside: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             waiting: Arc::default(),
         }
@@ -103,7 +110,7 @@ impl Door {
             return Err(Unfinished::Full);
         }
         let _waiter = Waiter(&self.waiting);
-        match tokio::time::timeout(WAIT_MAX, inside.acquire_owned()).await {
+        match tokio::time::timeout(self.wait_max, inside.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(Unfinished::Full),

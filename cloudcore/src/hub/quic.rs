@@ -18,7 +18,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::admission::Door;
+use super::admission::{Door, QUIC_WAIT_MAX};
 use super::blobs::{self, Range};
 use super::cid::{self, LastingIds};
 use super::wire::{Wire, WireError};
@@ -102,7 +102,7 @@ pub(super) fn reset_key(parts: &HubParts) -> ring::hmac::Key {
 
 /// Accepts until the server drains.
 pub(super) async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
-    let door = Door::new();
+    let door = Door::new(QUIC_WAIT_MAX);
     let mut shutdown = hub.shutdown.clone();
     let mut connections = JoinSet::new();
     loop {

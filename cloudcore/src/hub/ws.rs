@@ -30,7 +30,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::admission::{Door, HANDSHAKE_WITHIN};
+use super::admission::{Door, HANDSHAKE_WITHIN, WEBSOCKET_WAIT_MAX};
 use super::blobs::{self, Blob, Range, Refused};
 use super::wire::{Wire, WireError};
 use super::{Hub, HubError, HubParts, run};
@@ -72,7 +72,7 @@ pub(super) fn acceptor(parts: &HubParts) -> Result<TlsAcceptor, HubError> {
 
 /// Accepts until the server drains.
 pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let door = Door::new();
+    let door = Door::new(WEBSOCKET_WAIT_MAX);
     let silent = Arc::new(Semaphore::new(SILENT_MAX));
     let mut shutdown = hub.shutdown.clone();
     let mut connections = JoinSet::new();
