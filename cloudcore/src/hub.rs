@@ -16,7 +16,9 @@
 
 mod admission;
 mod blobs;
+mod cid;
 mod quic;
+mod recall;
 mod run;
 mod session;
 mod wire;
@@ -33,10 +35,11 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use crate::pki::{PkiError, ServerIdentity};
+use self::recall::Recall;
+use crate::pki::{self, PkiError, ServerIdentity};
 use crate::registry::Registry;
 use crate::signals::{Signals, draining};
-use crate::store::Store;
+use crate::store::{QuicPeer, Store};
 use crate::tasks::ingest::{Ingest, SessionKey};
 
 /// Why the hub cannot start.
@@ -66,6 +69,8 @@ pub(crate) struct HubParts {
     pub(crate) incarnation: Incarnation,
     /// Makes stateless resets, so that agents notice a restarted cloudcore at once.
     pub(crate) reset_key: [u8; 64],
+    /// The QUIC sessions that the process before this one left behind.
+    pub(crate) recall: Vec<(NodeUid, QuicPeer)>,
 }
 
 /// The sockets the hub accepts on.
@@ -91,8 +96,16 @@ enum Ending {
     /// The node may no longer connect.
     Revoked,
     /// The node shall connect again, and be looked at again.
-    ComeBack,
+    ComeBack {
+        /// When.
+        after_ms: u32,
+    },
 }
+
+/// For a node that may have been revoked unnoticed.
+const LOOK_AGAIN: Ending = Ending::ComeBack {
+    after_ms: admission::COME_BACK_MS_MIN,
+};
 
 /// One live session as the table knows it.
 struct Live {
@@ -112,10 +125,15 @@ struct Hub {
 /// # Errors
 /// When the TLS settings or the UDP socket cannot be used.
 pub(crate) fn start(
-    parts: HubParts,
+    mut parts: HubParts,
     listeners: HubListeners,
     shutdown: watch::Receiver<bool>,
 ) -> Result<impl Future<Output = ()> + Send + use<>, HubError> {
+    let recall = Recall {
+        socket: listeners.quic.try_clone()?,
+        key: quic::reset_key(&parts),
+        peers: std::mem::take(&mut parts.recall),
+    };
     let endpoint = quic::endpoint(&parts, listeners.quic)?;
     let acceptor = ws::acceptor(&parts)?;
     let hub = Arc::new(Hub {
@@ -127,6 +145,7 @@ pub(crate) fn start(
         tokio::join!(
             quic::accept(Arc::clone(&hub), endpoint),
             ws::accept(Arc::clone(&hub), listeners.websocket, acceptor),
+            recall::run(Arc::clone(&hub), recall),
             follow_signals(hub),
         );
     })
@@ -171,6 +190,14 @@ impl Hub {
         }
     }
 
+    /// What a node is told that has to leave because this process ends: to come back when the next one
+    /// is there, and not all at once.
+    fn goodbye(&self) -> Result<Ending, PkiError> {
+        let random = u64::from_be_bytes(pki::random()?);
+        let after_ms = admission::goodbye_ms(self.table().len(), random);
+        Ok(Ending::ComeBack { after_ms })
+    }
+
     /// Whether the node has a session now; a node without one gets no blobs either.
     fn is_live(&self, node: NodeUid) -> bool {
         self.table().contains_key(&node)
@@ -204,7 +231,7 @@ async fn follow_signals(hub: Arc<Hub>) {
             },
             node = revoked.recv() => match node {
                 Ok(node) => drop(hub.table().get(&node).map(|live| live.end(Ending::Revoked))),
-                Err(RecvError::Lagged(_)) => hub.table().values().for_each(|live| live.end(Ending::ComeBack)),
+                Err(RecvError::Lagged(_)) => hub.table().values().for_each(|live| live.end(LOOK_AGAIN)),
                 Err(RecvError::Closed) => break,
             },
         }

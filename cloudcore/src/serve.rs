@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::https::{self, Security};
 use crate::hub::{self, HubError, HubListeners, HubParts};
 use crate::pki::{self, PkiError};
-use crate::tasks::expire;
+use crate::tasks::expire::{self, Absent};
 use crate::tasks::ingest::Ingest;
 use crate::tasks::plan::Planner;
 use crate::{api, health};
@@ -110,14 +110,15 @@ pub(crate) async fn serve(
         websocket: listeners.websocket,
         quic: listeners.quic,
     };
-    let hub = hub::start(
-        hub_parts(&config.data_dir, &app).await?,
-        sockets,
-        shutdown.clone(),
-    )?;
+    let (ingest, writer) = Ingest::open(app.store.clone(), Arc::clone(&app.signals));
+    let absent = Absent::since_start(&app.store, ingest.clone()).await?;
+    let parts = hub_parts(&config.data_dir, &app, ingest).await?;
+    let hub = hub::start(parts, sockets, shutdown.clone())?;
     write_addresses(&config.data_dir, &app)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(hub);
+    tasks.spawn(writer);
+    tasks.spawn(absent.run(shutdown.clone()));
     tasks.spawn(api);
     tasks.spawn(metrics);
     tasks.spawn(planner.run(shutdown.clone()));
@@ -135,12 +136,13 @@ pub(crate) async fn serve(
     ended
 }
 
-/// What the hub stands on. From here on every node counts as not connected until it says Hello.
-async fn hub_parts(data_dir: &Path, app: &App) -> Result<HubParts, ServeError> {
+/// What the hub stands on.
+async fn hub_parts(data_dir: &Path, app: &App, ingest: Ingest) -> Result<HubParts, ServeError> {
     Ok(HubParts {
         store: app.store.clone(),
         registry: app.registry.clone(),
-        ingest: Ingest::start(app.store.clone(), Arc::clone(&app.signals)).await?,
+        ingest,
+        recall: app.store.quic_peers().await?,
         signals: Arc::clone(&app.signals),
         server: Arc::clone(&app.server),
         incarnation: app.incarnation,

@@ -18,6 +18,7 @@ mod meta;
 mod migrations;
 mod nodes;
 mod planning;
+mod recall;
 mod resources;
 mod retention;
 pub(crate) mod snapshot;
@@ -42,6 +43,7 @@ pub(crate) use nodes::NewNodeIdentity;
 pub(crate) use planning::{
     DesiredRow, DeviceRow, PlanningRows, SessionRow, StoredContent, StoredDesired, StoredSlot,
 };
+pub(crate) use recall::QuicPeer;
 pub(crate) use retention::Retention;
 pub(crate) use tokens::StoredJoinToken;
 pub(crate) use windows::{StoredWindow, WindowQuery};

@@ -6,6 +6,7 @@ mod identity;
 mod lifecycle;
 mod operations;
 mod refusals;
+mod storm;
 mod swap;
 mod tidy;
 mod transport;

@@ -10,18 +10,21 @@ use millwright_proto::frame::{self, PROTOCOL};
 use millwright_proto::link::{BlobRequest, BlobResponse, blob_response};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    Connecting, Connection, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
+use quinn_proto::ConnectionIdGenerator;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::admission::{Door, HANDSHAKE_WITHIN};
+use super::admission::{Door, QUIC_WAIT_MAX};
 use super::blobs::{self, Range};
+use super::cid::{self, LastingIds};
 use super::wire::{Wire, WireError};
 use super::{Hub, HubError, HubParts, run};
 use crate::signals::draining;
+use crate::store::QuicPeer;
 
 /// A connection that is silent for this long is dead; agents ping every 20 s.
 const IDLE_TIMEOUT_MS: u32 = 65_000;
@@ -45,6 +48,16 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// A chunk of a blob that the node does not take in this time ends the transfer; it resumes at the offset.
 const CHUNK_WITHIN: Duration = Duration::from_secs(30);
 
+/// From the end of the handshake to the session's stream; a probe opens none and closes.
+const STREAM_WITHIN: Duration = Duration::from_secs(10);
+
+/// Least time between two stateless resets that answer packets of unknown connections: 5,000 a second tell
+/// a whole fleet within seconds, and each is smaller than what it answers. quinn's default would take minutes.
+const RESET_EVERY: Duration = Duration::from_micros(200);
+
+/// Unsent bytes kept for one node: two frames. What a node that reads nothing can hold of our memory.
+const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+
 /// How long a goodbye may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -64,10 +77,16 @@ pub(super) fn endpoint(parts: &HubParts, socket: UdpSocket) -> Result<Endpoint, 
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None);
     config.transport_config(Arc::new(transport));
-    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &parts.reset_key);
-    let endpoint = EndpointConfig::new(Arc::new(reset_key));
+    let reset_key = reset_key(parts);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key.clone()));
+    endpoint
+        .cid_generator(move || {
+            Box::new(LastingIds::new(&reset_key)) as Box<dyn ConnectionIdGenerator>
+        })
+        .min_reset_interval(RESET_EVERY);
     Ok(Endpoint::new(
         endpoint,
         Some(config),
@@ -76,9 +95,14 @@ pub(super) fn endpoint(parts: &HubParts, socket: UdpSocket) -> Result<Endpoint, 
     )?)
 }
 
+/// Signs stateless resets.
+pub(super) fn reset_key(parts: &HubParts) -> ring::hmac::Key {
+    ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &parts.reset_key)
+}
+
 /// Accepts until the server drains.
 pub(super) async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
-    let door = Door::new();
+    let door = Door::new(QUIC_WAIT_MAX);
     let mut shutdown = hub.shutdown.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -93,21 +117,18 @@ pub(super) async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
             drop(incoming.retry());
             continue;
         }
-        match door.try_enter() {
-            Some(permit) => {
-                let hub = Arc::clone(&hub);
-                connections.spawn(async move {
-                    let opened = tokio::time::timeout(HANDSHAKE_WITHIN, open(incoming)).await;
-                    drop(permit);
-                    match opened {
-                        Ok(Ok(opened)) => serve(hub, opened).await,
-                        Ok(Err(reason)) => tracing::debug!(reason, "a QUIC handshake failed"),
-                        Err(_) => tracing::debug!("a QUIC handshake took too long"),
-                    }
-                });
-            }
-            None => incoming.refuse(),
+        if door.is_full() {
+            incoming.refuse();
+            continue;
         }
+        let (hub, door) = (Arc::clone(&hub), door.clone());
+        connections.spawn(async move {
+            match door.pass(open(incoming)).await {
+                Ok(Ok(opened)) => serve(hub, opened).await,
+                Ok(Err(reason)) => tracing::debug!(reason, "a QUIC handshake failed"),
+                Err(reason) => tracing::debug!(%reason, "a QUIC handshake was not finished"),
+            }
+        });
     }
     // Sessions see the shutdown themselves and say goodbye.
     let ended = async { while connections.join_next().await.is_some() {} };
@@ -120,10 +141,13 @@ pub(super) async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
 struct Opened {
     connection: Connection,
     identity: NodeIdentity,
+    peer: Option<QuicPeer>,
 }
 
 async fn open(incoming: Incoming) -> Result<Opened, String> {
-    let connection = incoming.await.map_err(|error| error.to_string())?;
+    let (accepted, id) = cid::first_made(|| incoming.accept());
+    let connecting: Connecting = accepted.map_err(|error| error.to_string())?;
+    let connection = connecting.await.map_err(|error| error.to_string())?;
     let chain = connection
         .peer_identity()
         .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
@@ -132,20 +156,25 @@ async fn open(incoming: Incoming) -> Result<Opened, String> {
         .and_then(|chain| chain.first())
         .ok_or("no certificate")?;
     let identity = NodeIdentity::from_certificate(leaf).map_err(|error| error.to_string())?;
+    let address = connection.remote_address();
     Ok(Opened {
         connection,
         identity,
+        peer: id.map(|connection_id| QuicPeer {
+            address,
+            connection_id,
+        }),
     })
 }
 
-async fn serve(
-    hub: Arc<Hub>,
-    Opened {
+async fn serve(hub: Arc<Hub>, opened: Opened) {
+    let Opened {
         connection,
         identity,
-    }: Opened,
-) {
-    let Ok((send, receive)) = connection.accept_bi().await else {
+        peer,
+    } = opened;
+    let accepted = tokio::time::timeout(STREAM_WITHIN, connection.accept_bi()).await;
+    let Ok(Ok((send, receive))) = accepted else {
         return;
     };
     let wire = Wire::Quic(QuicWire {
@@ -153,14 +182,17 @@ async fn serve(
         send,
         receive,
         buffer: BytesMut::new(),
+        peer,
     });
     let session = run::run(Arc::clone(&hub), identity.clone(), wire);
     // Blobs end with the session: its end closes the connection.
-    tokio::select! {
-        () = session => {}
-        () = serve_blobs(&hub, &identity, &connection) => {}
-    }
+    let broken = tokio::select! {
+        broken = session => broken,
+        () = serve_blobs(&hub, &identity, &connection) => None,
+    };
     connection.close(VarInt::from_u32(0), b"ended");
+    drop(connection);
+    run::await_return(&hub, broken).await;
 }
 
 /// Resolves never while the connection lives: the session decides when it ends.
@@ -244,9 +276,15 @@ pub(super) struct QuicWire {
     send: SendStream,
     receive: RecvStream,
     buffer: BytesMut,
+    peer: Option<QuicPeer>,
 }
 
 impl QuicWire {
+    /// Where it comes from.
+    pub(super) fn peer(&self) -> Option<QuicPeer> {
+        self.peer.clone()
+    }
+
     pub(super) async fn receive(&mut self) -> Result<Bytes, WireError> {
         loop {
             if let Some(body) = frame::split_delimited(&mut self.buffer)? {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::wire::{Wire, WireError};
-use super::{Ending, Hub, Orders, session};
+use super::{Ending, Hub, LOOK_AGAIN, Orders, admission, session};
 use crate::pki::{self, PkiError};
 use crate::signals::draining;
 use crate::store::StoreError;
@@ -23,6 +23,10 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Sending to a node that does not read: its socket buffers are full by then, and it gets nothing more.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long a node whose connection broke counts as connected: an agent's first attempts come within a few
+/// seconds, and a dial takes up to three.
+const RETURN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why a session ended before anybody wanted it to.
 #[derive(Debug, Error)]
@@ -37,9 +41,15 @@ enum Broken {
     Slow(&'static str),
 }
 
-/// Runs a session over `wire` with the node the certificate names.
-pub(super) async fn run(hub: Arc<Hub>, identity: NodeIdentity, mut wire: Wire) {
-    let goodbye = match greet(&hub, &identity, &mut wire).await {
+/// Runs a session over `wire` with the node the certificate names. Returns the session when it broke,
+/// for [`await_return`], once the caller has let the connection go.
+pub(super) async fn run(
+    hub: Arc<Hub>,
+    identity: NodeIdentity,
+    mut wire: Wire,
+) -> Option<SessionKey> {
+    let greeted = greet(&hub, &identity, &mut wire).await;
+    let (goodbye, session) = match greeted {
         Ok(Greeting::Live { session, applied }) => {
             let orders = hub.enter(&session);
             tracing::info!(
@@ -48,25 +58,53 @@ pub(super) async fn run(hub: Arc<Hub>, identity: NodeIdentity, mut wire: Wire) {
             );
             let ended = live(&hub, &session, applied, orders, &mut wire).await;
             hub.leave(&session);
-            if let Err(fault) = hub.parts.ingest.ended(&session).await {
-                tracing::warn!(node = %identity.node, error = %fault, "cannot store the end of a session");
-            }
-            ended
+            (ended, Some(session))
         }
-        Ok(Greeting::Refused(message)) => Ok(Some(message)),
-        Err(broken) => Err(broken),
+        Ok(Greeting::Refused(message)) => (Ok(End::Told(message)), None),
+        Err(broken) => (Err(broken), None),
     };
     match goodbye {
-        Ok(message) => {
-            if let Some(message) = message {
-                tracing::info!(node = %identity.node, ?message, "a session is ended");
-                // Courtesy: the connection closes either way.
-                drop(send(&mut wire, &message).await);
-            }
+        Ok(end) => {
+            let (End::Told(message) | End::Draining(message)) = &end;
+            tracing::debug!(node = %identity.node, ?message, "a session is ended");
+            // Courtesy: the connection closes either way.
+            drop(send(&mut wire, message).await);
             wire.close().await;
+            if let (End::Told(_), Some(session)) = (&end, session) {
+                forget(&hub, &session).await;
+            }
+            None
         }
-        Err(broken) => tracing::info!(node = %identity.node, reason = %broken, "a session ended"),
+        Err(broken) => {
+            tracing::info!(node = %identity.node, reason = %broken, "a session ended");
+            session
+        }
     }
+}
+
+/// A node whose connection broke is about to come back, and one that is back in time was never gone: its
+/// session ends only after a grace. A process that drains leaves it to the next one.
+pub(super) async fn await_return(hub: &Hub, broken: Option<SessionKey>) {
+    let Some(session) = broken else { return };
+    let mut shutdown = hub.shutdown.clone();
+    tokio::select! {
+        () = tokio::time::sleep(RETURN_WITHIN) => forget(hub, &session).await,
+        () = draining(&mut shutdown) => {}
+    }
+}
+
+async fn forget(hub: &Hub, session: &SessionKey) {
+    if let Err(fault) = hub.parts.ingest.ended(session).await {
+        tracing::warn!(node = %session.uid, error = %fault, "cannot store the end of a session");
+    }
+}
+
+/// How a session ends that did not break.
+enum End {
+    /// By this message; the node is not connected any more.
+    Told(Downlink),
+    /// Because this process ends. The node comes back to the next one and counts as connected meanwhile.
+    Draining(Downlink),
 }
 
 enum Greeting {
@@ -81,10 +119,16 @@ async fn greet(hub: &Hub, identity: &NodeIdentity, wire: &mut Wire) -> Result<Gr
     let body = tokio::time::timeout(HELLO_WITHIN, wire.receive())
         .await
         .map_err(|_| Broken::Slow("say Hello"))??;
-    let hello = match session::hello(body, identity, wire.transport(), pki::random()?) {
+    let from = (wire.transport(), wire.peer());
+    let hello = match session::hello(body, identity, from, pki::random()?) {
         Ok(hello) => hello,
         Err(refusal) => return Ok(Greeting::Refused(refusal)),
     };
+    let random = u64::from_be_bytes(pki::random()?);
+    if let Some(after_ms) = admission::come_back_ms(hub.parts.ingest.load(), random) {
+        let later = session::ending(Ending::ComeBack { after_ms });
+        return Ok(Greeting::Refused(later));
+    }
     let admission = hub.parts.ingest.hello(&hello).await?;
     if let Some(refusal) = session::refusal(&admission) {
         return Ok(Greeting::Refused(refusal));
@@ -95,7 +139,7 @@ async fn greet(hub: &Hub, identity: &NodeIdentity, wire: &mut Wire) -> Result<Gr
         ..
     } = admission
     else {
-        return Ok(Greeting::Refused(session::ending(Ending::ComeBack)));
+        return Ok(Greeting::Refused(session::ending(LOOK_AGAIN)));
     };
     let now_ms = Timestamp::now().as_millisecond().unsigned_abs();
     let watermarks = watermarks
@@ -115,14 +159,14 @@ async fn greet(hub: &Hub, identity: &NodeIdentity, wire: &mut Wire) -> Result<Gr
     Ok(Greeting::Live { session, applied })
 }
 
-/// Until it ends; returns the message to end with, if there is one.
+/// Until it ends; returns how.
 async fn live(
     hub: &Hub,
     session: &SessionKey,
     applied: Generation,
     mut orders: watch::Receiver<Orders>,
     wire: &mut Wire,
-) -> Result<Option<Downlink>, Broken> {
+) -> Result<End, Broken> {
     let mut shutdown = hub.shutdown.clone();
     let mut known = send_desired(hub, session, applied, wire).await?;
     loop {
@@ -131,12 +175,12 @@ async fn live(
             // The sender lives in the table until this session leaves it or a newer one takes its place.
             _ = orders.changed() => {
                 if let Some(why) = orders.borrow_and_update().end {
-                    return Ok(Some(session::ending(why)));
+                    return Ok(End::Told(session::ending(why)));
                 }
                 known = send_desired(hub, session, known, wire).await?;
                 continue;
             }
-            () = draining(&mut shutdown) => return Ok(None),
+            () = draining(&mut shutdown) => return Ok(End::Draining(session::ending(hub.goodbye()?))),
         };
         let mut reports = Vec::new();
         let mut violation = collect(body, &mut reports);
@@ -148,14 +192,14 @@ async fn live(
             }
         }
         if !reports.is_empty() {
-            let (acks, end) = session::answers(hub.parts.ingest.batch(session, &reports).await?);
+            let (acks, end) = session::answers(hub.parts.ingest.batch(session, reports).await?);
             for ack in &acks {
                 send(wire, ack).await?;
             }
             violation = end.or(violation);
         }
-        if violation.is_some() {
-            return Ok(violation);
+        if let Some(violation) = violation {
+            return Ok(End::Told(violation));
         }
     }
 }

@@ -22,7 +22,7 @@ use millwright_proto::link::{
 };
 
 use super::Ending;
-use crate::store::StoredDesired;
+use crate::store::{QuicPeer, StoredDesired};
 use crate::tasks::ingest::{Admission, Hello, Outcome, Report};
 
 /// What agents ping with when nothing else is sent: below the 30 s after which strict NATs forget a UDP flow.
@@ -34,14 +34,11 @@ const TEXT_BYTES_MAX: usize = 128;
 /// Capabilities an agent may name.
 const CAPABILITIES_MAX: usize = 64;
 
-/// When a node that has to connect again shall do so.
-const COME_BACK_AFTER_MS: u32 = 1_000;
-
 /// Reads the first body. `Err` is the message to end with.
 pub(super) fn hello(
     body: Bytes,
     identity: &NodeIdentity,
-    transport: Transport,
+    (transport, peer): (Transport, Option<QuicPeer>),
     new_secret: [u8; 32],
 ) -> Result<Hello, Downlink> {
     let message: Uplink = frame::decode_body(body).map_err(|error| protocol(&error))?;
@@ -79,6 +76,7 @@ pub(super) fn hello(
         secret: hello.session_secret.to_vec(),
         new_secret,
         transport,
+        peer,
         applied,
         agent_version: shortened(hello.agent_version),
         os: shortened(platform.os),
@@ -183,9 +181,9 @@ pub(super) fn ending(why: Ending) -> Downlink {
             "another session of this node took over".to_owned(),
         ),
         Ending::Revoked => fenced(FenceReason::Revoked, "this node was revoked".to_owned()),
-        Ending::ComeBack => down(downlink::Body::ComeBack(ComeBack {
-            after_ms: COME_BACK_AFTER_MS,
-        })),
+        Ending::ComeBack { after_ms } => {
+            down(downlink::Body::ComeBack(ComeBack { after_ms }))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use millwright_proto::link::Downlink;
 use thiserror::Error;
 
 use super::{quic, ws};
+use crate::store::QuicPeer;
 
 /// Why the wire failed.
 #[derive(Debug, Error)]
@@ -47,6 +48,14 @@ impl Wire {
         match self {
             Self::Quic(wire) => wire.close().await,
             Self::WebSocket(wire) => wire.close().await,
+        }
+    }
+
+    /// Where a QUIC session comes from.
+    pub(super) fn peer(&self) -> Option<QuicPeer> {
+        match self {
+            Self::Quic(wire) => wire.peer(),
+            Self::WebSocket(_) => None,
         }
     }
 

@@ -22,6 +22,7 @@ use millwright_identity::NodeIdentity;
 use millwright_proto::Digest;
 use millwright_proto::frame::{FRAME_BYTES_MAX, PROTOCOL};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
@@ -29,7 +30,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::admission::{Door, HANDSHAKE_WITHIN};
+use super::admission::{Door, HANDSHAKE_WITHIN, WEBSOCKET_WAIT_MAX};
 use super::blobs::{self, Blob, Range, Refused};
 use super::wire::{Wire, WireError};
 use super::{Hub, HubError, HubParts, run};
@@ -43,6 +44,12 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Unsent bytes kept beyond one message.
 const WRITE_BUFFER_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
+
+/// From the connection to its first byte: agents speak at once.
+const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Connections that have said nothing yet: well below the files a process may have.
+const SILENT_MAX: usize = 4_096;
 
 /// How long a goodbye may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -65,7 +72,8 @@ pub(super) fn acceptor(parts: &HubParts) -> Result<TlsAcceptor, HubError> {
 
 /// Accepts until the server drains.
 pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let door = Door::new();
+    let door = Door::new(WEBSOCKET_WAIT_MAX);
+    let silent = Arc::new(Semaphore::new(SILENT_MAX));
     let mut shutdown = hub.shutdown.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -75,22 +83,23 @@ pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAc
         };
         while connections.try_join_next().is_some() {}
         match accepted {
+            // Dropping the stream refuses it; the agent comes back with jitter.
+            Ok(_) if silent.available_permits() == 0 || door.is_full() => {}
             Ok((stream, _)) => {
-                // Dropping the stream refuses it; the agent comes back with jitter.
-                let Some(permit) = door.try_enter() else {
-                    continue;
-                };
-                let (hub, acceptor) = (Arc::clone(&hub), acceptor.clone());
+                let (hub, acceptor, door) = (Arc::clone(&hub), acceptor.clone(), door.clone());
+                let silent = Arc::clone(&silent);
                 connections.spawn(async move {
-                    let opened =
-                        tokio::time::timeout(HANDSHAKE_WITHIN, open(stream, acceptor)).await;
-                    drop(permit);
-                    match opened {
+                    if !speaks(&stream, &silent).await {
+                        return;
+                    }
+                    match door.pass(open(stream, acceptor)).await {
                         Ok(Ok((stream, identity))) => exchange(hub, identity, stream).await,
                         Ok(Err(reason)) => {
                             tracing::debug!(reason, "a TLS handshake of an agent failed")
                         }
-                        Err(_) => tracing::debug!("a TLS handshake of an agent took too long"),
+                        Err(reason) => {
+                            tracing::debug!(%reason, "a TLS handshake of an agent was not finished")
+                        }
                     }
                 });
             }
@@ -103,6 +112,16 @@ pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAc
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     drop(tokio::time::timeout(CLOSE_WITHIN * 2, ended).await);
+}
+
+/// Waits for the first byte. Until then a connection costs no more than its file, so those that are opened
+/// and say nothing have a bound of their own and do not stand in the door.
+async fn speaks(stream: &TcpStream, silent: &Semaphore) -> bool {
+    let Ok(_permit) = silent.try_acquire() else {
+        return false;
+    };
+    let first = tokio::time::timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await;
+    matches!(first, Ok(Ok(1..)))
 }
 
 type Stream = tokio_rustls::server::TlsStream<TcpStream>;
@@ -263,7 +282,8 @@ fn upgrade(
                 let io = TokioIo::new(upgraded);
                 let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
                 let wire = Wire::WebSocket(Box::new(WebSocketWire { socket }));
-                Box::pin(run::run(hub, identity, wire)).await;
+                let broken = Box::pin(run::run(Arc::clone(&hub), identity, wire)).await;
+                run::await_return(&hub, broken).await;
             }
             Err(fault) => {
                 tracing::debug!(node = %identity.node, error = %fault, "an upgrade failed")

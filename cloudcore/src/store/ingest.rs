@@ -10,7 +10,7 @@ use millwright_proto::link;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, Write};
+use super::{StoreError, Write};
 
 /// What is known of a node when it says something.
 #[derive(Clone, Debug)]
@@ -105,17 +105,6 @@ pub(crate) struct NewWindow<'a> {
     pub(crate) span: Option<(u64, u64)>,
     /// As received.
     pub(crate) payload: &'a [u8],
-}
-
-impl Store {
-    /// Marks every session as ended: none outlives the process.
-    pub(crate) async fn end_all_sessions(&self) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        sqlx::query("UPDATE session SET transport = NULL WHERE transport IS NOT NULL")
-            .execute(&mut *write)
-            .await?;
-        write.commit().await
-    }
 }
 
 impl Write {

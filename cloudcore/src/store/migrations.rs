@@ -7,7 +7,14 @@ use sqlx::{SqlSafeStr, SqlitePool};
 
 use super::StoreError;
 
-const FILES: [(i64, &str, &str); 1] = [(1, "init", include_str!("migrations/0001_init.sql"))];
+const FILES: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("migrations/0001_init.sql")),
+    (
+        4,
+        "quic_peer",
+        include_str!("migrations/0004_quic_peer.sql"),
+    ),
+];
 
 pub(super) async fn run(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let migrations = FILES

@@ -1,7 +1,9 @@
 //! Drops what is old: windows, gaps, events, ended join tokens, watermarks of outbox stores long gone.
 //!
 //! Runs now and then in small bites, so that ingest never waits long for the writer. Tombstones are
-//! bounded by the store itself, when it writes one.
+//! bounded by the store itself, when it writes one. Sessions that a process left behind end in `absent.rs`.
+
+mod absent;
 
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use fleet_api::JoinToken;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::sleep;
+
+pub(crate) use self::absent::Absent;
 
 use crate::store::{Actor, AuditEntry, Outcome, Retention, Store, StoreError};
 

@@ -1,8 +1,9 @@
 //! What sessions observed, made durable: the only way from a session into the store.
 //!
 //! A session (in the hub) calls [`Ingest::hello`] once, then [`Ingest::batch`] with whatever it has
-//! received since its last batch, then [`Ingest::ended`]. Every call is one transaction, committed
-//! before it returns, so an `Ack` built from its answer never promises what a crash could undo.
+//! received since its last batch, then [`Ingest::ended`]. Every call is committed before it returns, so
+//! an `Ack` built from its answer never promises what a crash could undo. Calls of many sessions share a
+//! transaction (`group.rs`); what each writes is in `rows.rs`.
 //!
 //! Exactly once: per (node, lineage, stream) there is one contiguous watermark, moved in the
 //! transaction of the insert. A record is accepted only if it begins right after the watermark; at or
@@ -14,23 +15,21 @@
 //! Knows nothing of transports and keep-alives. Wakes the planner when a fact it plans by has changed.
 
 mod batch;
+mod group;
 mod payload;
+mod rows;
 mod session;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_api::NodePhase;
-use fleet_core::ingest::secret::{self, Outbox, Presented};
-use jiff::Timestamp;
-
+pub(crate) use self::group::Load;
 pub(crate) use self::session::{
     Admission, Hello, Outcome, Report, SessionKey, StreamName, Violation,
 };
 
-use self::batch::{Batch, stream_key};
+use self::group::{Ask, Door, Told};
 use crate::signals::Signals;
-use crate::store::{KnownNode, KnownSession, NewSession, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Most reports one batch may carry. A session collects what arrived while the batch before it was
 /// being committed; 256 windows of about 1 KiB keep a transaction in the low milliseconds.
@@ -39,130 +38,53 @@ pub(crate) const BATCH_REPORTS_MAX: usize = 256;
 /// Makes sessions durable. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Ingest {
-    store: Store,
-    signals: Arc<Signals>,
+    writer: Door,
 }
 
 impl Ingest {
-    /// Call once before the hub accepts: no session outlives the process, so every node is marked
-    /// as not connected.
-    pub(crate) async fn start(store: Store, signals: Arc<Signals>) -> Result<Self, StoreError> {
-        store.end_all_sessions().await?;
-        Ok(Self { store, signals })
+    /// The handle and the writer behind it, which runs until the last handle is dropped.
+    ///
+    /// Sessions of the process before this one stay as they are: their nodes are about to come back, and
+    /// [`crate::tasks::expire`] marks those that do not.
+    pub(crate) fn open(
+        store: Store,
+        signals: Arc<Signals>,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (writer, running) = group::open(store, signals);
+        (Self { writer }, running)
+    }
+
+    /// How many Hellos wait, and how many fit in a second.
+    pub(crate) fn load(&self) -> Load {
+        self.writer.load()
     }
 
     /// Begins a session, unless the node must not have one.
     pub(crate) async fn hello(&self, hello: &Hello) -> Result<Admission, StoreError> {
-        let now = Timestamp::now();
-        let mut write = self.store.write().await?;
-        let Some(node) = write.known_node(hello.uid).await? else {
-            return Ok(Admission::Unknown);
-        };
-        match node.phase {
-            NodePhase::Enrolled => {}
-            NodePhase::Revoked | NodePhase::Decommissioned => return Ok(Admission::Revoked),
+        match self.writer.ask(Ask::Hello(Box::new(hello.clone()))).await? {
+            Told::Hello(admission) => Ok(admission),
+            Told::Batch(_) | Told::Ended => unreachable!("the writer answers what was asked"),
         }
-        let lineage = hello.lineage;
-        let outbox = match write.knows_lineage(hello.uid, lineage).await? {
-            true => Outbox::Known,
-            false => Outbox::New,
-        };
-        let remembered = node.session.as_ref().map(KnownSession::remembered);
-        let presented = secret::judge(remembered, &hello.secret, outbox);
-        match presented {
-            Presented::Accepted => {}
-            Presented::StateLost => payload::state_lost(&mut write, &node, now).await?,
-            Presented::Cloned => {
-                payload::cloned(&mut write, &node, now).await?;
-                write.commit().await?;
-                return Ok(Admission::Cloned);
-            }
-        }
-        let term = node.session.as_ref().map_or(1, |last| last.term + 1);
-        write
-            .begin_session(&new_session(hello, &node, term), now)
-            .await?;
-        let mut watermarks = BTreeMap::new();
-        for stream in [StreamName::Events, StreamName::Summaries] {
-            let key = stream_key(hello.uid, &node, lineage, stream);
-            watermarks.insert(stream, write.watermark(key).await?);
-        }
-        write.commit().await?;
-        self.signals.wake_planner();
-        let uid = hello.uid;
-        Ok(Admission::Welcome {
-            session: SessionKey { uid, term, lineage },
-            node: node.name,
-            watermarks,
-        })
     }
 
     /// Commits what a session received, in order; at most [`BATCH_REPORTS_MAX`].
     pub(crate) async fn batch(
         &self,
         session: &SessionKey,
-        reports: &[Report],
+        reports: Vec<Report>,
     ) -> Result<Outcome, StoreError> {
-        let mut write = self.store.write().await?;
-        let node = match write.known_node(session.uid).await? {
-            Some(node) if node.phase == NodePhase::Enrolled => node,
-            Some(_) | None => return Ok(Outcome::Revoked),
-        };
-        if node.session.as_ref().map(|live| live.term) != Some(session.term) {
-            return Ok(Outcome::Superseded);
+        let session = *session;
+        match self.writer.ask(Ask::Batch { session, reports }).await? {
+            Told::Batch(outcome) => Ok(outcome),
+            Told::Hello(_) | Told::Ended => unreachable!("the writer answers what was asked"),
         }
-        let mut batch = Batch::new(session, &node, Timestamp::now());
-        let mut violation = (reports.len() > BATCH_REPORTS_MAX).then_some(Violation::Batch {
-            reports: reports.len(),
-        });
-        for report in reports.iter().take(BATCH_REPORTS_MAX) {
-            if let Err(broken) = batch.take(&mut write, report).await? {
-                violation = Some(broken);
-                break;
-            }
-        }
-        let closed = batch.close(&mut write).await?;
-        write.commit().await?;
-        if closed.wakes {
-            self.signals.wake_planner();
-        }
-        Ok(Outcome::Committed {
-            acknowledge: closed.acknowledge,
-            violation,
-        })
     }
 
-    /// The session's transport is gone. Without effect when a newer session is live.
+    /// The session is over. Without effect when a newer session is live.
     pub(crate) async fn ended(&self, session: &SessionKey) -> Result<(), StoreError> {
-        let mut write = self.store.write().await?;
-        let was_live = write
-            .end_session(session.uid, session.term, Timestamp::now())
-            .await?;
-        write.commit().await?;
-        if was_live {
-            self.signals.wake_planner();
-        }
+        let session = *session;
+        self.writer.ask(Ask::Ended { session }).await?;
         Ok(())
-    }
-}
-
-fn new_session<'a>(hello: &'a Hello, node: &'a KnownNode, term: u64) -> NewSession<'a> {
-    NewSession {
-        uid: hello.uid,
-        tenant: &node.tenant,
-        term,
-        secret_current: &hello.new_secret,
-        secret_previous: &hello.secret,
-        instance: hello.instance,
-        boot: hello.boot,
-        lineage: hello.lineage,
-        transport: hello.transport,
-        agent_version: &hello.agent_version,
-        os: &hello.os,
-        arch: &hello.arch,
-        onnxruntime: &hello.onnxruntime,
-        capabilities: &hello.capabilities,
-        applied: hello.applied,
     }
 }
 

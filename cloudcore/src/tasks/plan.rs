@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use self::facts::Damaged;
 pub(super) use self::statuses::{
@@ -28,6 +28,13 @@ const REPAIR_AFTER: Duration = Duration::from_secs(15);
 
 /// Least time between two rounds: reports of a wave that arrive together are planned for together.
 const PAUSE_BETWEEN_ROUNDS: Duration = Duration::from_millis(50);
+
+/// A round takes as long as the fleet is large, and ten thousand nodes that come back wake it all the time:
+/// it rests this many times as long as it worked, so that it never holds more than a fifth of the writer.
+const REST_PER_WORK: u32 = 4;
+
+/// Longest such rest: a rollout goes on within seconds.
+const REST_MAX: Duration = Duration::from_secs(3);
 
 /// Pause after a round that failed, so that a full disk does not fill the log.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -82,8 +89,9 @@ impl Planner {
     /// Plans until `shutdown` becomes true.
     pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) {
         loop {
+            let began = Instant::now();
             let pause = match self.round().await {
-                Ok(()) => PAUSE_BETWEEN_ROUNDS,
+                Ok(()) => (began.elapsed() * REST_PER_WORK).clamp(PAUSE_BETWEEN_ROUNDS, REST_MAX),
                 Err(fault) => {
                     let fault = anyhow::Error::new(fault);
                     tracing::error!("{fault:#}: trying again");

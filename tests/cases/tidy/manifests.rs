@@ -91,6 +91,17 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ),
     ("millwright-demo", &["fleet-api", "millwright-tests"]),
     (
+        "millwright-simulator",
+        &[
+            "edge-core",
+            "fleet-api",
+            "millwright-identity",
+            "millwright-proto",
+            "millwright-summary",
+            "millwright-tests",
+        ],
+    ),
+    (
         "millwright-benches",
         &[
             "edge-agent",

@@ -37,7 +37,7 @@ fn read(hello: link::Hello) -> Result<Hello, Downlink> {
     super::hello(
         body(uplink::Body::Hello(hello)),
         &identity(),
-        Transport::Quic,
+        (Transport::Quic, None),
         [9; 32],
     )
 }
@@ -77,7 +77,7 @@ fn malformed_identities_are_fenced_and_never_panic() {
     let garbage = super::hello(
         Bytes::from_static(&[0xff; 40]),
         &identity(),
-        Transport::Quic,
+        (Transport::Quic, None),
         [9; 32],
     );
     assert_eq!(fence(garbage.unwrap_err()), FenceReason::Protocol);
@@ -104,7 +104,7 @@ fn only_the_first_message_is_hello() {
         FenceReason::Protocol
     );
     let record = uplink::Body::Record(Record::default());
-    let first = super::hello(body(record.clone()), &identity(), Transport::Quic, [9; 32]);
+    let first = super::hello(body(record.clone()), &identity(), (Transport::Quic, None), [9; 32]);
     assert_eq!(fence(first.unwrap_err()), FenceReason::Protocol);
     assert!(matches!(report(body(record)), Ok(Some(Report::Record(_)))));
 }

@@ -9,6 +9,7 @@ use millwright_proto::ids::{BootId, Generation, InstanceId, Lineage, NodeUid};
 use millwright_proto::link;
 
 use super::BATCH_REPORTS_MAX;
+use crate::store::QuicPeer;
 
 /// What a node says when a session begins, checked and converted from the `Hello` message.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Hello {
     pub(crate) new_secret: [u8; 32],
     /// What carries the session.
     pub(crate) transport: Transport,
+    /// Where a QUIC session comes from.
+    pub(crate) peer: Option<QuicPeer>,
     /// The desired state it works on; `None` before the first.
     pub(crate) applied: Option<(Generation, Digest)>,
     /// Version of the agent.

@@ -1,7 +1,10 @@
 //! Sessions against a real store in a temporary directory.
 
-use fleet_api::{Severity, Transport};
+use std::collections::BTreeMap;
+
+use fleet_api::{NodePhase, Severity, Transport};
 use fleet_core::ingest::sequence::Misplaced;
+use jiff::Timestamp;
 use millwright_proto::ids::{BootId, InstanceId, Lineage, NodeUid};
 use millwright_proto::link;
 use millwright_summary::{ClockQuality, Window, WindowTime};
@@ -14,6 +17,7 @@ use crate::store::{NewNodeIdentity, StoredWindow, WindowQuery};
 const UID: NodeUid = NodeUid::from_bytes([7; 16]);
 
 struct Cloud {
+    store: Store,
     ingest: Ingest,
     directory: TempDir,
 }
@@ -21,8 +25,8 @@ struct Cloud {
 impl Cloud {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ingest = open(&directory).await;
-        let mut write = ingest.store.write().await.unwrap();
+        let (store, ingest) = open(&directory).await;
+        let mut write = store.write().await.unwrap();
         let node = NewNodeIdentity {
             uid: UID,
             tenant: "default",
@@ -37,13 +41,17 @@ impl Cloud {
             .await
             .unwrap();
         write.commit().await.unwrap();
-        Self { ingest, directory }
+        Self {
+            store,
+            ingest,
+            directory,
+        }
     }
 
     /// The process ends and begins again on the same files.
     async fn restart(&mut self) {
-        self.ingest.store.close().await;
-        self.ingest = open(&self.directory).await;
+        self.store.close().await;
+        (self.store, self.ingest) = open(&self.directory).await;
     }
 
     async fn welcome(&self, hello: &Hello) -> (SessionKey, BTreeMap<StreamName, u64>) {
@@ -62,7 +70,7 @@ impl Cloud {
         session: &SessionKey,
         reports: &[Report],
     ) -> (BTreeMap<StreamName, u64>, Option<Violation>) {
-        match self.ingest.batch(session, reports).await.unwrap() {
+        match self.ingest.batch(session, reports.to_vec()).await.unwrap() {
             Outcome::Committed {
                 acknowledge,
                 violation,
@@ -78,7 +86,7 @@ impl Cloud {
             node: None,
             since: None,
         };
-        let store = &self.ingest.store;
+        let store = &self.store;
         store
             .visit_windows(&query, |window| {
                 windows.push(window);
@@ -90,15 +98,17 @@ impl Cloud {
     }
 
     async fn reasons(&self) -> Vec<String> {
-        let events = self.ingest.store.events("default", 0, None, 100).await;
+        let events = self.store.events("default", 0, None, 100).await;
         let events = events.unwrap().into_iter();
         events.map(|event| event.reason).collect()
     }
 }
 
-async fn open(directory: &TempDir) -> Ingest {
+async fn open(directory: &TempDir) -> (Store, Ingest) {
     let store = Store::open(directory.path()).await.unwrap();
-    Ingest::start(store, Arc::default()).await.unwrap()
+    let (ingest, writer) = Ingest::open(store.clone(), Arc::default());
+    tokio::spawn(writer);
+    (store, ingest)
 }
 
 fn hello(secret: &[u8], new_secret: u8) -> Hello {
@@ -110,6 +120,7 @@ fn hello(secret: &[u8], new_secret: u8) -> Hello {
         secret: secret.to_vec(),
         new_secret: [new_secret; 32],
         transport: Transport::Quic,
+        peer: None,
         applied: None,
         agent_version: "0.1.0".to_owned(),
         os: "linux".to_owned(),
@@ -173,7 +184,7 @@ async fn every_window_counts_once_across_resends_and_restarts() {
     let windows = cloud.windows().await;
     let ranges: Vec<_> = windows.iter().map(|w| (w.first, w.last)).collect();
     assert_eq!(ranges, [(1, 1), (2, 4), (7, 7)]);
-    let lost = cloud.ingest.store.lost_summaries("default").await.unwrap();
+    let lost = cloud.store.lost_summaries("default").await.unwrap();
     assert_eq!(lost["press-1"], 2);
 }
 
@@ -234,7 +245,7 @@ async fn events_of_a_node_are_cut_and_told_with_its_name() {
     };
     let report = record(link::Stream::Events, 1, 1, event.encode_to_vec());
     cloud.commit(&session, &[report]).await;
-    let events = cloud.ingest.store.events("default", 0, None, 100).await;
+    let events = cloud.store.events("default", 0, None, 100).await;
     let event = events.unwrap().remove(0);
     assert_eq!(event.regarding, "Node/press-1");
     assert_eq!(event.severity, Severity::Warning);
@@ -246,10 +257,10 @@ async fn only_the_newest_session_of_an_enrolled_node_is_read() {
     let cloud = Cloud::new().await;
     let (old, _) = cloud.welcome(&hello(b"", 1)).await;
     let (new, _) = cloud.welcome(&hello(&[1; 32], 2)).await;
-    let outcome = cloud.ingest.batch(&old, &[window(1, 1)]).await.unwrap();
+    let outcome = cloud.ingest.batch(&old, vec![window(1, 1)]).await.unwrap();
     assert_eq!(outcome, Outcome::Superseded);
     cloud.ingest.ended(&old).await.unwrap();
-    let rows = cloud.ingest.store.planning_rows("default").await.unwrap();
+    let rows = cloud.store.planning_rows("default").await.unwrap();
     assert!(
         rows.devices[0]
             .session
@@ -258,14 +269,14 @@ async fn only_the_newest_session_of_an_enrolled_node_is_read() {
             .transport
             .is_some()
     );
-    let mut write = cloud.ingest.store.write().await.unwrap();
+    let mut write = cloud.store.write().await.unwrap();
     let revoked = NodePhase::Revoked;
     write
         .set_node_phase("default", "press-1", revoked)
         .await
         .unwrap();
     write.commit().await.unwrap();
-    let outcome = cloud.ingest.batch(&new, &[window(1, 1)]).await.unwrap();
+    let outcome = cloud.ingest.batch(&new, vec![window(1, 1)]).await.unwrap();
     assert_eq!(outcome, Outcome::Revoked);
     let refused = cloud.ingest.hello(&hello(&[2; 32], 3)).await.unwrap();
     assert_eq!(refused, Admission::Revoked);

@@ -30,9 +30,10 @@ impl Cloud {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).await.unwrap();
         let signals: Arc<Signals> = Arc::default();
-        let ingest = Ingest::start(store.clone(), Arc::clone(&signals));
+        let (ingest, writer) = Ingest::open(store.clone(), Arc::clone(&signals));
+        tokio::spawn(writer);
         let cloud = Self {
-            ingest: ingest.await.unwrap(),
+            ingest,
             planner: Planner::new(store.clone(), signals, 0),
             store,
             _directory: directory,
@@ -121,6 +122,7 @@ impl Cloud {
             },
             new_secret: [secret + 1; 32],
             transport: Transport::Websocket,
+            peer: None,
             applied,
             agent_version: "0.1.0".to_owned(),
             os: "linux".to_owned(),
@@ -150,8 +152,8 @@ impl Cloud {
             slots: slots.collect(),
             conditions: Vec::new(),
         };
-        let report = [Report::Applied(applied)];
-        self.ingest.batch(session, &report).await.unwrap();
+        let report = vec![Report::Applied(applied)];
+        self.ingest.batch(session, report).await.unwrap();
     }
 }
 
