@@ -4,6 +4,7 @@
 //! never block the runtime and every decision is taken in one order.
 
 mod contents;
+mod stats;
 mod writer;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use millwright_proto::ids::Lineage;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{RecoveryNote, StoreError};
+pub use stats::OutboxStats;
 use writer::{Command, Writer};
 
 /// Longest payload of one record. A window is about one network packet; this leaves room for many
@@ -164,6 +166,14 @@ impl Outbox {
     #[must_use]
     pub fn backlog(&self) -> watch::Receiver<Backlog> {
         self.backlog.clone()
+    }
+
+    /// How the outbox is doing. Reads a few rows; meant for a person who asks, not for every request.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn stats(&self) -> Result<OutboxStats, StoreError> {
+        self.ask(|reply| Command::Stats { reply }).await
     }
 
     /// What a Hello says; begins a session.

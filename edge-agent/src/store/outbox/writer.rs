@@ -12,7 +12,7 @@ use edge_core::outbox::{Backlog, Cursor, Room, Stream};
 use millwright_proto::ids::Lineage;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Greeting, OutboxLimits, Outgoing, Place};
+use super::{Greeting, OutboxLimits, OutboxStats, Outgoing, Place};
 use crate::store::recovery::{self, DirectoryLock};
 use crate::store::{RecoveryNote, StoreError};
 
@@ -50,6 +50,9 @@ pub(super) enum Command {
         stream: Stream,
         through: u64,
         reply: Reply<()>,
+    },
+    Stats {
+        reply: Reply<OutboxStats>,
     },
     Close {
         reply: oneshot::Sender<()>,
@@ -254,6 +257,10 @@ impl Writer {
                 let result = self
                     .session_books()
                     .and_then(|books| books.acknowledge(stream, through));
+                self.answer(reply, result);
+            }
+            Command::Stats { reply } => {
+                let result = self.books().and_then(|books| books.stats());
                 self.answer(reply, result);
             }
             Command::Append { .. } | Command::Close { .. } => {

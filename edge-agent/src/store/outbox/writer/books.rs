@@ -10,7 +10,7 @@ use millwright_proto::ids::Lineage;
 use crate::store::database::Database;
 use crate::store::mark::Mark;
 use crate::store::outbox::contents::{self, Contents};
-use crate::store::outbox::{Greeting, Outgoing, OutgoingBody};
+use crate::store::outbox::{Greeting, OutboxStats, Outgoing, OutgoingBody};
 use crate::store::recovery::Opened;
 use crate::store::schema::{Identity, Key, Kind, Row, encode_gap, encode_head, stream_code};
 use crate::store::{RecoveryNote, StoreError};
@@ -111,6 +111,23 @@ impl Books {
 
     pub(super) fn backlog(&self) -> Backlog {
         self.ledger.backlog()
+    }
+
+    /// See [`OutboxStats`].
+    pub(super) fn stats(&self) -> Result<OutboxStats, StoreError> {
+        let mut stats = OutboxStats {
+            backlog: self.ledger.backlog(),
+            used_bytes: self.ledger.used_bytes(),
+            ..OutboxStats::default()
+        };
+        for stream in Stream::ALL {
+            for (first, entry) in self.ledger.entries(stream) {
+                if let Content::Gap(reason) = entry.content {
+                    *stats.losses.entry(reason).or_default() += entry.last - first + 1;
+                }
+            }
+        }
+        Ok(stats)
     }
 
     pub(super) fn cursor(&self) -> Cursor {
