@@ -29,6 +29,7 @@ use thiserror::Error;
 
 pub use outbox::{
     Greeting, Outbox, OutboxLimits, OutboxStats, Outgoing, OutgoingBody, PAYLOAD_BYTES_MAX, Place,
+    QUOTA_BYTES_MIN,
 };
 pub use recovery::RecoveryNote;
 pub use state::{STATE_KEY_BYTES_MAX, StateStore};
