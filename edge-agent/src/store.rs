@@ -28,7 +28,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use outbox::{
-    Greeting, Outbox, OutboxLimits, Outgoing, OutgoingBody, PAYLOAD_BYTES_MAX, Place,
+    Greeting, Outbox, OutboxLimits, OutboxStats, Outgoing, OutgoingBody, PAYLOAD_BYTES_MAX, Place,
+    QUOTA_BYTES_MIN,
 };
 pub use recovery::RecoveryNote;
 pub use state::{STATE_KEY_BYTES_MAX, StateStore};

@@ -175,7 +175,7 @@ fn window_row(stored: &StoredWindow) -> Option<WindowRow> {
         start: time(window.time.wall_start_ms)?,
         length_ms: window.time.length_ms,
         coverage_ms: window.time.coverage_ms,
-        interrupted: window.time.interrupted,
+        interrupted: window.time.interrupted > 0,
         requests: requests.collect(),
     })
 }

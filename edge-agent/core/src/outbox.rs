@@ -1,4 +1,4 @@
-//! What the outbox keeps, offers, evicts and forgets.
+//! What the outbox keeps, offers, merges, evicts and forgets.
 //!
 //! Owns the ledger of the outbox: which sequence numbers are stored, offered, acknowledged or lost.
 //! It deliberately knows no disk and no payload: every decision is a list of [`Change`]s, which the
@@ -6,26 +6,39 @@
 //! ledger as it was.
 //!
 //! ```text
-//!   append -> stored -> offered (persisted before it is sent) -> acknowledged -> tail -> dropped
-//!               |           '- evicted only when forced -> gap fate_unknown
-//!               '- evicted first, when the quota is full -> gap evicted
+//!   append -> record -> sealed into a block -> opened into pieces -> offered (persisted before it is sent)
+//!               |           |                                          |-> acknowledged -> tail -> dropped
+//!               |           '- merged, when the quota is full          '-> evicted when forced: gap fate_unknown
+//!               '- evicted when nothing can be merged any more: gap evicted
 //! ```
 //!
+//! A block is many records in one entry, so that a month of records costs a few hundred entries. It is opened,
+//! into one piece per record, before any of it is offered: whatever was offered has an entry of its own.
+//!
 //! Invariant: the entries of a stream cover every sequence number from its oldest entry to `next - 1`
-//! without a hole or an overlap; what is lost is an entry too, a gap. Together with the
-//! cloud's contiguous watermark this counts each record exactly once; the property test in
-//! `outbox/tests.rs` asserts it across lost links, duplicates, restarts, evictions and restores.
+//! without a hole or an overlap; what is lost is an entry too, a gap. No block begins at or below
+//! `offered_up_to`. Together with the cloud's contiguous watermark this counts each record exactly once; the
+//! property tests in `outbox/tests` assert it across lost links, duplicates, restarts, merges,
+//! evictions and restores.
 
 mod append;
+mod block;
+mod entry;
+mod room;
 mod settle;
+mod wear;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-pub use append::Appended;
+pub use append::{Appended, SEAL_BYTES, SEAL_RECORDS};
+pub use block::{Part, Piece};
+pub use entry::{Block, BlockId, Content, Entry, GapReason, Resolution, Tally};
+pub use room::{MERGE_BYTES_MAX, Merge, Relief};
 pub use settle::{Cursor, Offer, Room, SettleError};
+pub use wear::{WINDOW_STRETCH, Wear};
 
 /// Bytes a record or gap costs beside its payload: key, envelope and the store's own overhead.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 96;
@@ -54,49 +67,6 @@ impl std::fmt::Display for Stream {
             Self::Events => "events",
             Self::Summaries => "summaries",
         })
-    }
-}
-
-/// Why sequence numbers will never arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GapReason {
-    /// Dropped unsent because the quota was full.
-    Evicted,
-    /// The store gave back damaged bytes or none.
-    Corrupt,
-    /// Dropped after it was sent and before its fate was known.
-    FateUnknown,
-    /// An earlier store had to be set aside; how much it held is not known.
-    Quarantined,
-}
-
-/// What stands at a sequence number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// A record.
-    Record {
-        /// Length of its payload.
-        payload_bytes: u64,
-    },
-    /// A declared loss.
-    Gap(GapReason),
-}
-
-/// One stored entry; its first sequence number is its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Last sequence number covered.
-    pub last: u64,
-    /// What it is.
-    pub content: Content,
-}
-
-impl Entry {
-    fn cost_bytes(&self) -> u64 {
-        match self.content {
-            Content::Record { payload_bytes } => payload_bytes + ENTRY_OVERHEAD_BYTES,
-            Content::Gap(_) => ENTRY_OVERHEAD_BYTES,
-        }
     }
 }
 
@@ -158,6 +128,8 @@ pub enum Change {
         /// Its new value.
         head: Head,
     },
+    /// The new totals of what was lost and merged.
+    Tally(Tally),
 }
 
 /// How much waits to be acknowledged.
@@ -165,20 +137,45 @@ pub enum Change {
 pub struct Backlog {
     /// Records that are not acknowledged.
     pub records: u64,
-    /// What they cost in bytes.
+    /// Their bytes; a gap that is not acknowledged counts with its overhead.
     pub bytes: u64,
+}
+
+impl Backlog {
+    fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+
+    fn subtract(&mut self, other: Self) {
+        self.records -= other.records;
+        self.bytes -= other.bytes;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Track {
     head: Head,
     entries: BTreeMap<u64, Entry>,
+    /// Of the entries above `head.acknowledged`.
+    waiting: Backlog,
+    /// Of the entries that are records in rows of their own.
+    open: Backlog,
+}
+
+/// A block on disk: how many entries still need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    entries: u32,
+    disk_bytes: u64,
 }
 
 /// The index of the outbox; see the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
     tracks: BTreeMap<Stream, Track>,
+    blocks: BTreeMap<BlockId, Held>,
+    tally: Tally,
     quota_bytes: u64,
     used_bytes: u64,
 }
@@ -192,20 +189,25 @@ impl Ledger {
                 .into_iter()
                 .map(|stream| (stream, Track::default()))
                 .collect(),
+            blocks: BTreeMap::new(),
+            tally: Tally::default(),
             quota_bytes,
             used_bytes: 0,
         }
     }
 
-    /// Rebuilds the ledger from what the store could still read. Holes become gaps with reason
-    /// [`GapReason::Corrupt`]; the changes returned are already applied and must be made durable.
+    /// Rebuilds the ledger from what the store could still read; blocks that begin at or below the offered
+    /// numbers come opened. Holes become gaps with reason [`GapReason::Corrupt`]; the changes returned are
+    /// already applied and must be made durable.
     #[must_use]
     pub fn load(
         quota_bytes: u64,
+        tally: Tally,
         heads: &BTreeMap<Stream, Head>,
         stored: impl IntoIterator<Item = (Stream, u64, Entry)>,
     ) -> (Self, Vec<Change>) {
         let mut ledger = Self::new(quota_bytes);
+        ledger.tally = tally;
         let mut repairs = Vec::new();
         for (stream, first, entry) in stored {
             ledger.apply(&Change::Put {
@@ -217,6 +219,10 @@ impl Ledger {
         for stream in Stream::ALL {
             let head = heads.get(&stream).copied().unwrap_or_default();
             repairs.extend(ledger.repair(stream, head));
+        }
+        let lost = corrupt_numbers(&repairs);
+        if lost > 0 {
+            repairs.push(Change::Tally(ledger.tally.lost(GapReason::Corrupt, lost)));
         }
         for change in &repairs {
             ledger.apply(change);
@@ -272,19 +278,41 @@ impl Ledger {
                 self.remove(stream, from);
                 self.put(stream, first, entry);
             }
-            Change::Head { stream, head } => self.track_mut(stream).head = head,
+            Change::Head { stream, head } => self.track_mut(stream).set_head(head),
+            Change::Tally(tally) => self.tally = tally,
         }
     }
 
     fn put(&mut self, stream: Stream, first: u64, entry: Entry) {
+        // Held before the old entry lets go, so that a block that stays is not counted as gone.
+        if let Some(block) = entry.content.block() {
+            let held = self.blocks.entry(block.id).or_insert_with(|| {
+                self.used_bytes += block.cost_bytes();
+                Held {
+                    entries: 0,
+                    disk_bytes: block.disk_bytes,
+                }
+            });
+            held.entries += 1;
+        }
         self.remove(stream, first);
-        self.used_bytes += entry.cost_bytes();
-        self.track_mut(stream).entries.insert(first, entry);
+        self.used_bytes += entry.own_cost_bytes();
+        self.track_mut(stream).insert(first, entry);
     }
 
     fn remove(&mut self, stream: Stream, first: u64) {
-        if let Some(old) = self.track_mut(stream).entries.remove(&first) {
-            self.used_bytes -= old.cost_bytes();
+        let Some(old) = self.track_mut(stream).remove(first) else {
+            return;
+        };
+        self.used_bytes -= old.own_cost_bytes();
+        if let Some(block) = old.content.block()
+            && let Some(held) = self.blocks.get_mut(&block.id)
+        {
+            held.entries -= 1;
+            if held.entries == 0 {
+                self.blocks.remove(&block.id);
+                self.used_bytes -= block.cost_bytes();
+            }
         }
     }
 
@@ -308,26 +336,54 @@ impl Ledger {
         entries.map(|(first, entry)| (*first, entry))
     }
 
+    /// The entries of `stream` that begin from `first` to `last`, in order.
+    pub fn entries_between(
+        &self,
+        stream: Stream,
+        first: u64,
+        last: u64,
+    ) -> impl Iterator<Item = (u64, &Entry)> {
+        // A range that ends before it begins is none, which a map would take for a mistake.
+        let entries = self.track(stream).entries.range(first.min(last)..=last);
+        let entries = entries.filter(move |(begin, _)| **begin >= first);
+        entries.map(|(first, entry)| (*first, entry))
+    }
+
+    /// The entries of `stream` that are not acknowledged, in order.
+    pub fn waiting(&self, stream: Stream) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries_between(stream, self.head(stream).acknowledged + 1, u64::MAX)
+    }
+
     /// What everything stored costs.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes
     }
 
+    /// What may be stored.
+    #[must_use]
+    pub fn quota_bytes(&self) -> u64 {
+        self.quota_bytes
+    }
+
+    /// Changes what may be stored, from the next append on: the store's own overhead takes part of it.
+    pub fn set_quota_bytes(&mut self, quota_bytes: u64) {
+        self.quota_bytes = quota_bytes;
+    }
+
+    /// What was lost and merged since the outbox was started.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// What is not acknowledged.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         let mut backlog = Backlog::default();
-        for track in self.tracks.values() {
-            for entry in track
-                .entries
-                .range(track.head.acknowledged + 1..)
-                .map(|(_, e)| e)
-            {
-                backlog.records += u64::from(matches!(entry.content, Content::Record { .. }));
-                backlog.bytes += entry.cost_bytes();
-            }
-        }
+        self.tracks
+            .values()
+            .for_each(|track| backlog.add(track.waiting));
         backlog
     }
 
@@ -340,6 +396,59 @@ impl Ledger {
     fn track_mut(&mut self, stream: Stream) -> &mut Track {
         self.tracks.entry(stream).or_default()
     }
+}
+
+impl Track {
+    fn insert(&mut self, first: u64, entry: Entry) {
+        if first > self.head.acknowledged {
+            self.waiting.add(entry.weight());
+        }
+        if matches!(entry.content, Content::Record { .. }) {
+            self.open.add(entry.weight());
+        }
+        self.entries.insert(first, entry);
+    }
+
+    fn remove(&mut self, first: u64) -> Option<Entry> {
+        let old = self.entries.remove(&first)?;
+        if first > self.head.acknowledged {
+            self.waiting.subtract(old.weight());
+        }
+        if matches!(old.content, Content::Record { .. }) {
+            self.open.subtract(old.weight());
+        }
+        Some(old)
+    }
+
+    fn set_head(&mut self, head: Head) {
+        let (before, after) = (self.head.acknowledged, head.acknowledged);
+        let (low, high) = (before.min(after), before.max(after));
+        let between = self.entries.range(low..=high);
+        for (_, entry) in between.filter(|(first, _)| **first > low) {
+            if after > before {
+                self.waiting.subtract(entry.weight());
+            } else {
+                self.waiting.add(entry.weight());
+            }
+        }
+        self.head = head;
+    }
+}
+
+/// Sequence numbers that `changes` declare as lost to damage.
+#[must_use]
+pub fn corrupt_numbers(changes: &[Change]) -> u64 {
+    let lost = |change: &Change| match *change {
+        Change::Put { first, entry, .. } if entry.content == Content::Gap(GapReason::Corrupt) => {
+            entry.last - first + 1
+        }
+        Change::Put { .. }
+        | Change::Drop { .. }
+        | Change::Move { .. }
+        | Change::Head { .. }
+        | Change::Tally(_) => 0,
+    };
+    changes.iter().map(lost).sum()
 }
 
 fn gap(stream: Stream, from: u64, to: u64, reason: GapReason) -> Change {

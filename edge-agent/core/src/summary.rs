@@ -109,7 +109,8 @@ impl Aggregator {
             coverage_ms,
             wall_start_ms: self.start.wall_ms,
             clock: self.start.clock,
-            interrupted: matches!(cut, Cut::Interrupted { .. }),
+            windows: 1,
+            interrupted: u64::from(matches!(cut, Cut::Interrupted { .. })),
         };
         let window = Window {
             time,
@@ -226,7 +227,7 @@ mod tests {
             (window.time.length_ms, window.time.coverage_ms),
             (60_000, 60_000)
         );
-        assert!(!window.time.interrupted);
+        assert_eq!(window.time.interrupted, 0);
 
         let next = open.cut(at(120_500), Cut::Full, sent(350));
         assert_eq!(next.time.monotonic_start_ms, 60_500);
@@ -238,7 +239,7 @@ mod tests {
     fn an_interrupted_window_says_how_much_of_its_length_it_covers() {
         let mut open = Aggregator::new(BootId::from_bytes([7; 16]), at(0), sent(0));
         let window = open.cut(at(15_000), Cut::Interrupted { planned_ms: 60_000 }, sent(0));
-        assert!(window.time.interrupted);
+        assert_eq!(window.time.interrupted, 1);
         assert_eq!(
             (window.time.length_ms, window.time.coverage_ms),
             (60_000, 15_000)

@@ -3,7 +3,10 @@
 //! [`Outbox`] is a cheap handle to one thread ([`writer`]) that owns the store, so that disk waits
 //! never block the runtime and every decision is taken in one order.
 
+mod blocks;
 mod contents;
+mod merge;
+mod stats;
 mod writer;
 
 #[cfg(test)]
@@ -13,11 +16,12 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use edge_core::link::Transport;
-use edge_core::outbox::{Backlog, GapReason, Head, Room, Stream};
+use edge_core::outbox::{Backlog, GapReason, Head, Room, Stream, Wear};
 use millwright_proto::ids::Lineage;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{RecoveryNote, StoreError};
+pub use stats::OutboxStats;
 use writer::{Command, Writer};
 
 /// Longest payload of one record. A window is about one network packet; this leaves room for many
@@ -28,11 +32,18 @@ pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 /// stuck disk, and then callers wait.
 const COMMANDS_MAX: usize = 64;
 
+/// Smallest quota: sled's files, a copy of them, and some days of hourly windows.
+pub const QUOTA_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 /// How much disk the outbox may use.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxLimits {
-    /// Bytes of records and their overhead. Default 64 MiB: a month of one-minute windows.
+    /// Bytes on disk, sled's own included. Default 64 MiB: a month of one-minute windows as they were recorded,
+    /// years in coarser ones. At least [`QUOTA_BYTES_MIN`].
     pub quota_bytes: u64,
+    /// Bytes that may be written in a day before windows become longer, to spare the flash; `None`, the
+    /// default: as many as it takes.
+    pub written_per_day_max_bytes: Option<u64>,
     /// Appends are refused when less is free on the disk. Default 16 MiB: room for the agent to
     /// restart and for sled to rewrite its last segments.
     pub free_bytes_min: u64,
@@ -42,6 +53,7 @@ impl Default for OutboxLimits {
     fn default() -> Self {
         Self {
             quota_bytes: 64 * 1024 * 1024,
+            written_per_day_max_bytes: None,
             free_bytes_min: 16 * 1024 * 1024,
         }
     }
@@ -106,6 +118,8 @@ pub enum OutgoingBody {
 pub struct Outbox {
     commands: mpsc::Sender<Command>,
     backlog: watch::Receiver<Backlog>,
+    wear: watch::Receiver<Wear>,
+    written_per_day_max_bytes: Option<u64>,
 }
 
 impl Outbox {
@@ -119,12 +133,14 @@ impl Outbox {
     ) -> Result<(Self, Vec<RecoveryNote>), StoreError> {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (backlog_sender, backlog) = watch::channel(Backlog::default());
+        let (wear_sender, wear) = watch::channel(Wear::default());
+        let written_per_day_max_bytes = limits.written_per_day_max_bytes;
         let (opened_sender, opened) = oneshot::channel();
         let thread_error = directory.clone();
         std::thread::Builder::new()
             .name("outbox".to_owned())
             .spawn(
-                move || match Writer::open(directory, limits, backlog_sender) {
+                move || match Writer::open(directory, limits, backlog_sender, wear_sender) {
                     Ok((writer, notes)) => {
                         drop(opened_sender.send(Ok(notes)));
                         writer.run(receiver);
@@ -138,7 +154,13 @@ impl Outbox {
                 source,
             })?;
         let notes = opened.await.map_err(|_| StoreError::Closed)??;
-        Ok((Self { commands, backlog }, notes))
+        let outbox = Self {
+            commands,
+            backlog,
+            wear,
+            written_per_day_max_bytes,
+        };
+        Ok((outbox, notes))
     }
 
     /// Stores a record and returns its place once it is durable.
@@ -164,6 +186,26 @@ impl Outbox {
     #[must_use]
     pub fn backlog(&self) -> watch::Receiver<Backlog> {
         self.backlog.clone()
+    }
+
+    /// What was written to the disk on the day of the last append.
+    #[must_use]
+    pub fn wear(&self) -> Wear {
+        *self.wear.borrow()
+    }
+
+    /// How many times longer than usual a window should be, to keep the flash-wear budget.
+    #[must_use]
+    pub fn window_stretch(&self) -> u32 {
+        self.wear().stretch(self.written_per_day_max_bytes)
+    }
+
+    /// How the outbox is doing. Reads a few rows; meant for a person who asks, not for every request.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn stats(&self) -> Result<OutboxStats, StoreError> {
+        self.ask(|reply| Command::Stats { reply }).await
     }
 
     /// What a Hello says; begins a session.

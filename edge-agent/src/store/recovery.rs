@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
-use super::database::Database;
+use super::database::{Database, Layout};
 
 /// An attempt to open and read a store may take this long: a store at its quota on an SD card takes
 /// a few seconds, and a node must not wait for minutes before it serves.
@@ -90,10 +90,11 @@ pub(super) struct Opened<T> {
 /// Climbs the ladder for `directory`.
 pub(super) fn open<T: Send + 'static>(
     directory: &Path,
+    layout: Layout,
     free_bytes_min: u64,
     inspect: Inspect<T>,
 ) -> Result<Opened<T>, StoreError> {
-    let first = match attempt(directory, free_bytes_min, inspect) {
+    let first = match attempt(directory, layout, free_bytes_min, inspect) {
         Ok((database, contents)) => {
             return Ok(Opened {
                 database,
@@ -107,7 +108,8 @@ pub(super) fn open<T: Send + 'static>(
     };
     let cause = describe(&first);
     let set_aside = aside(directory)?;
-    let copied = match copy_directory(directory, &set_aside) {
+    let rows = layout.rows(directory);
+    let copied = match copy_directory(&rows, &set_aside) {
         Ok(()) => true,
         Err(_no_room) => {
             // Half a copy helps nobody, and the room is needed.
@@ -115,8 +117,8 @@ pub(super) fn open<T: Send + 'static>(
             false
         }
     };
-    drop_snapshots(directory)?;
-    if let Ok((database, contents)) = attempt(directory, free_bytes_min, inspect) {
+    drop_snapshots(&rows)?;
+    if let Ok((database, contents)) = attempt(directory, layout, free_bytes_min, inspect) {
         let copy = copied.then_some(set_aside);
         let note = Some(RecoveryNote::Repaired { cause, copy });
         return Ok(Opened {
@@ -126,12 +128,13 @@ pub(super) fn open<T: Send + 'static>(
         });
     }
     if copied {
-        // The copy shows the store as it was before the repair was tried, so that one is kept.
+        // The copy shows the rows as they were before the repair was tried, so that one is kept. Without its
+        // rows nobody can read the rest.
         fs::remove_dir_all(directory).map_err(file_error("remove", directory))?;
     } else {
         fs::rename(directory, &set_aside).map_err(file_error("move aside", directory))?;
     }
-    let (database, contents) = attempt(directory, free_bytes_min, inspect)?;
+    let (database, contents) = attempt(directory, layout, free_bytes_min, inspect)?;
     let note = Some(RecoveryNote::Quarantined {
         cause,
         moved_to: set_aside,
@@ -145,6 +148,7 @@ pub(super) fn open<T: Send + 'static>(
 
 fn attempt<T: Send + 'static>(
     directory: &Path,
+    layout: Layout,
     free_bytes_min: u64,
     inspect: Inspect<T>,
 ) -> Result<(Database, T), StoreError> {
@@ -153,7 +157,7 @@ fn attempt<T: Send + 'static>(
     std::thread::Builder::new()
         .name("store-open".to_owned())
         .spawn(move || {
-            let opened = open_patiently(&path, free_bytes_min)
+            let opened = open_patiently(&path, layout, free_bytes_min)
                 .and_then(|database| inspect(&database).map(|contents| (database, contents)));
             // Nobody listens after the timeout; the store is closed again by dropping it.
             drop(sender.send(opened));
@@ -173,10 +177,14 @@ fn attempt<T: Send + 'static>(
 
 /// sled closes its file in the background, so right after a store was closed its lock may still be held.
 /// Our own lock ([`DirectoryLock`]) has already told that nobody else uses the directory.
-fn open_patiently(directory: &Path, free_bytes_min: u64) -> Result<Database, StoreError> {
+fn open_patiently(
+    directory: &Path,
+    layout: Layout,
+    free_bytes_min: u64,
+) -> Result<Database, StoreError> {
     let deadline = Instant::now() + UNLOCK_TIMEOUT;
     loop {
-        match Database::open(directory, free_bytes_min) {
+        match Database::open(directory, layout, free_bytes_min) {
             Err(StoreError::Database {
                 source: sled::Error::Io(error),
                 ..

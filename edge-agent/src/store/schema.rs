@@ -6,11 +6,14 @@
 //! All numbers are big-endian; the CRC covers everything after it. Keys sort by stream and number.
 //! A row whose envelope does not name the key it was found under is damaged too.
 
+mod block;
 #[cfg(test)]
 mod tests;
 
+pub(super) use block::{decode_block, decode_tally, encode_block, encode_tally};
+
 use edge_core::link::Transport;
-use edge_core::outbox::{GapReason, Head, Stream};
+use edge_core::outbox::{BlockId, GapReason, Head, Stream};
 use millwright_proto::ids::Lineage;
 
 const VERSION: u8 = 1;
@@ -24,6 +27,12 @@ pub(super) const SECRET_BYTES_MAX: usize = 64;
 /// First byte of the keys of heads and of the greeting; streams start at 1.
 const META: u8 = 0;
 
+/// Second byte of the key of the tally; those of heads are streams.
+const TALLY: u8 = 9;
+
+/// First byte of the keys of blocks.
+const BLOCK: u8 = 3;
+
 /// What a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -32,6 +41,8 @@ pub(super) enum Kind {
     Head,
     Greeting,
     State,
+    Block,
+    Tally,
 }
 
 impl Kind {
@@ -42,6 +53,8 @@ impl Kind {
             Self::Head => 3,
             Self::Greeting => 4,
             Self::State => 5,
+            Self::Block => 6,
+            Self::Tally => 7,
         }
     }
 
@@ -52,6 +65,8 @@ impl Kind {
             3 => Some(Self::Head),
             4 => Some(Self::Greeting),
             5 => Some(Self::State),
+            6 => Some(Self::Block),
+            7 => Some(Self::Tally),
             _ => None,
         }
     }
@@ -114,7 +129,7 @@ pub(super) const fn stream_code(stream: Stream) -> u8 {
     }
 }
 
-const fn stream_from_code(code: u8) -> Option<Stream> {
+pub(super) const fn stream_from_code(code: u8) -> Option<Stream> {
     match code {
         1 => Some(Stream::Events),
         2 => Some(Stream::Summaries),
@@ -128,6 +143,8 @@ pub(super) enum Key {
     Entry(Stream, u64),
     Head(Stream),
     Greeting,
+    Tally,
+    Block(BlockId),
 }
 
 impl Key {
@@ -140,16 +157,26 @@ impl Key {
             }
             Self::Head(stream) => vec![META, stream_code(stream)],
             Self::Greeting => vec![META, 0],
+            Self::Tally => vec![META, TALLY],
+            Self::Block(id) => {
+                let mut key = vec![BLOCK];
+                key.extend_from_slice(&id.0.to_be_bytes());
+                key
+            }
         }
     }
 
     pub(super) fn decode(key: &[u8]) -> Option<Self> {
         match *key {
             [META, 0] => Some(Self::Greeting),
+            [META, TALLY] => Some(Self::Tally),
             [META, code] => stream_from_code(code).map(Self::Head),
-            [code, ref first @ ..] => {
-                let first = u64::from_be_bytes(first.try_into().ok()?);
-                stream_from_code(code).map(|stream| Self::Entry(stream, first))
+            [code, ref number @ ..] => {
+                let number = u64::from_be_bytes(number.try_into().ok()?);
+                if code == BLOCK {
+                    return Some(Self::Block(BlockId(number)));
+                }
+                stream_from_code(code).map(|stream| Self::Entry(stream, number))
             }
             [] => None,
         }

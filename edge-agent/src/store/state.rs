@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millwright_proto::ids::Lineage;
 
-use super::database::Database;
+use super::database::{Database, Layout, Purpose};
 use super::recovery::{self, DirectoryLock};
 use super::schema::{Kind, Row};
 use super::{RecoveryNote, StoreError};
@@ -45,7 +45,7 @@ impl StateStore {
     pub async fn open(directory: PathBuf) -> Result<(Self, Vec<RecoveryNote>), StoreError> {
         blocking(move || {
             let lock = DirectoryLock::acquire(&directory)?;
-            let opened = recovery::open(&directory, FREE_BYTES_MIN, damaged_keys)?;
+            let opened = recovery::open(&directory, Layout::Plain, FREE_BYTES_MIN, damaged_keys)?;
             let mut notes: Vec<_> = opened.note.into_iter().collect();
             if !opened.contents.is_empty() {
                 notes.push(RecoveryNote::Lost {
@@ -57,7 +57,7 @@ impl StateStore {
                     .contents
                     .iter()
                     .for_each(|key| batch.remove(&key[..]));
-                opened.database.commit(batch)?;
+                opened.database.commit(batch, Purpose::Store)?;
             }
             let inner = Arc::new(Inner {
                 database: opened.database,
@@ -101,7 +101,7 @@ impl StateStore {
         blocking(move || {
             let mut batch = sled::Batch::default();
             batch.insert(key.as_bytes(), encode(key.as_bytes(), &value));
-            inner.database.commit(batch)
+            inner.database.commit(batch, Purpose::Store)
         })
         .await
     }
@@ -115,7 +115,7 @@ impl StateStore {
         blocking(move || {
             let mut batch = sled::Batch::default();
             batch.remove(key.as_bytes());
-            inner.database.commit(batch)
+            inner.database.commit(batch, Purpose::Store)
         })
         .await
     }
@@ -173,7 +173,7 @@ mod tests {
         // Under the key `evil` stands the row of another key.
         let mut batch = sled::Batch::default();
         batch.insert("evil", encode(b"slot", b"v1"));
-        store.inner.database.commit(batch).unwrap();
+        store.inner.database.commit(batch, Purpose::Store).unwrap();
         drop(store);
         let (store, notes) = StateStore::open(directory.clone()).await.unwrap();
         let numbers = 1;

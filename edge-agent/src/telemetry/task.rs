@@ -151,7 +151,7 @@ fn log_committed(committed: Committed, window: &Window) {
         sequence = committed.sequence,
         requests,
         models = models.join(","),
-        interrupted = window.time.interrupted,
+        interrupted = window.time.interrupted > 0,
         "window committed"
     );
 }

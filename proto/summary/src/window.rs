@@ -40,8 +40,10 @@ pub struct WindowTime {
     pub wall_start_ms: u64,
     /// How far that clock can be trusted.
     pub clock: ClockQuality,
-    /// Whether the agent ended before the window did.
-    pub interrupted: bool,
+    /// How many windows this one was made of by merging; 1 as it was recorded.
+    pub windows: u64,
+    /// In how many of those the agent ended before the window did.
+    pub interrupted: u64,
 }
 
 /// How far a node's wall clock can be trusted, best first.

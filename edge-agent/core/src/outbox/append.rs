@@ -1,8 +1,18 @@
-//! New records, and what must go to make room for them.
+//! New records, and when they are sealed into a block.
 
 use std::collections::BTreeMap;
 
-use super::{Change, Content, Entry, GapReason, Head, Ledger, Stream, gap};
+use super::{Backlog, Change, Content, Entry, Head, Ledger, Stream};
+
+/// Unsent records of a stream are sealed into a block once there are so many. A row costs its store twice its
+/// payload and more; half a thousand in one block cost 4 % more than their payload.
+pub const SEAL_RECORDS: u64 = 512;
+
+/// Or once they have so many bytes: two hours of one-minute windows, and a block is read in one go.
+pub const SEAL_BYTES: u64 = 128 * 1024;
+
+/// A run shorter than this part of a block is left alone: small blocks waste the end of their last page.
+const SEAL_PART_MIN: u64 = 4;
 
 /// What an append needs to become durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,24 +23,12 @@ pub struct Appended {
     pub changes: Vec<Change>,
 }
 
-/// The order in which entries are given up when the quota is full: what costs nothing first, what
-/// may be counted twice over in nobody's books last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Value {
-    Acknowledged,
-    UnsentSummary,
-    UnsentEvent,
-    SentSummary,
-    SentEvent,
-}
-
 impl Ledger {
-    /// Decides on appending `records` (stream and payload length): their numbers, and the evictions
-    /// that keep the outbox within its quota.
+    /// Decides on appending `records` (stream and payload length): their numbers. Room for them is made
+    /// before, by [`Ledger::relief`].
     #[must_use]
     pub fn append(&self, records: &[(Stream, u64)]) -> Appended {
         let mut appended = Appended::default();
-        let mut incoming_bytes = 0;
         let mut next: BTreeMap<Stream, u64> = BTreeMap::new();
         for &(stream, payload_bytes) in records {
             let number = next.entry(stream).or_insert(self.head(stream).next);
@@ -38,7 +36,6 @@ impl Ledger {
                 last: *number,
                 content: Content::Record { payload_bytes },
             };
-            incoming_bytes += entry.cost_bytes();
             appended.sequences.push(*number);
             appended.changes.push(Change::Put {
                 stream,
@@ -54,86 +51,36 @@ impl Ledger {
             };
             appended.changes.push(Change::Head { stream, head });
         }
-        let mut changes = self.evict(incoming_bytes);
-        changes.append(&mut appended.changes);
-        appended.changes = changes;
         appended
     }
 
-    /// Frees room for `incoming_bytes`, cheapest entries first.
-    fn evict(&self, incoming_bytes: u64) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if self.used_bytes + incoming_bytes <= self.quota_bytes {
-            return changes;
+    /// The records of `stream`, from first to last, that should become a block now.
+    #[must_use]
+    pub fn sealable(&self, stream: Stream) -> Option<(u64, u64)> {
+        let open = self.track(stream).open;
+        if open.records < SEAL_RECORDS && open.bytes < SEAL_BYTES {
+            return None;
         }
-        let mut after = self.clone();
-        for (_, stream, first) in self.victims() {
-            if after.used_bytes + incoming_bytes <= self.quota_bytes {
+        let mut run: Option<(u64, u64)> = None;
+        let mut size = Backlog::default();
+        let unsent = self.head(stream).offered_up_to + 1;
+        for (first, entry) in self.entries_between(stream, unsent, u64::MAX) {
+            if matches!(entry.content, Content::Record { .. }) {
+                run = Some((run.map_or(first, |(from, _)| from), entry.last));
+                size.add(entry.weight());
+                if size.records >= SEAL_RECORDS || size.bytes >= SEAL_BYTES {
+                    break;
+                }
+            } else if worth_a_block(size) {
                 break;
-            }
-            for change in after.give_up(stream, first) {
-                after.apply(&change);
-                changes.push(change);
+            } else {
+                (run, size) = (None, Backlog::default());
             }
         }
-        changes
+        run.filter(|_| worth_a_block(size))
     }
+}
 
-    /// Everything that can be given up, in the order of [`Value`] and then of age.
-    fn victims(&self) -> Vec<(Value, Stream, u64)> {
-        let mut victims = Vec::new();
-        for stream in Stream::ALL {
-            let head = self.head(stream);
-            for (first, entry) in self.entries(stream) {
-                let sent = first <= head.offered_up_to;
-                let value = match (entry.content, stream) {
-                    _ if entry.last <= head.acknowledged => Value::Acknowledged,
-                    (Content::Gap(_), _) => continue,
-                    (Content::Record { .. }, Stream::Summaries) if sent => Value::SentSummary,
-                    (Content::Record { .. }, Stream::Events) if sent => Value::SentEvent,
-                    (Content::Record { .. }, Stream::Summaries) => Value::UnsentSummary,
-                    (Content::Record { .. }, Stream::Events) => Value::UnsentEvent,
-                };
-                victims.push((value, stream, first));
-            }
-        }
-        victims.sort_unstable();
-        victims
-    }
-
-    /// Drops one entry: silently when it is acknowledged, else as a gap that is joined with its
-    /// neighbours of the same reason, so that a long outage costs one gap and not thousands.
-    fn give_up(&self, stream: Stream, first: u64) -> Vec<Change> {
-        let track = self.track(stream);
-        let Some(entry) = track.entries.get(&first) else {
-            return Vec::new();
-        };
-        let mut changes = vec![Change::Drop { stream, first }];
-        if entry.last <= track.head.acknowledged {
-            return changes;
-        }
-        let reason = if first <= track.head.offered_up_to {
-            GapReason::FateUnknown
-        } else {
-            GapReason::Evicted
-        };
-        let (mut from, mut to) = (first, entry.last);
-        if let Some((&before, neighbour)) = track.entries.range(..first).next_back()
-            && neighbour.content == Content::Gap(reason)
-            && neighbour.last > track.head.acknowledged
-        {
-            from = before;
-        }
-        if let Some((&after, neighbour)) = track.entries.range(first + 1..).next()
-            && neighbour.content == Content::Gap(reason)
-        {
-            changes.push(Change::Drop {
-                stream,
-                first: after,
-            });
-            to = neighbour.last;
-        }
-        changes.push(gap(stream, from, to, reason));
-        changes
-    }
+fn worth_a_block(run: Backlog) -> bool {
+    run.records >= SEAL_RECORDS / SEAL_PART_MIN || run.bytes >= SEAL_BYTES / SEAL_PART_MIN
 }

@@ -10,6 +10,12 @@ use super::{ACKNOWLEDGED_TAIL, Change, Content, Entry, GapReason, Head, Ledger, 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(BTreeMap<Stream, u64>);
 
+impl Cursor {
+    pub(super) fn sent(&self, stream: Stream) -> u64 {
+        self.0.get(&stream).copied().unwrap_or(0)
+    }
+}
+
 /// What to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -68,6 +74,10 @@ impl Ledger {
             let oldest = self.oldest(stream);
             if through < head.acknowledged && through + 1 < oldest {
                 changes.push(gap(stream, through + 1, oldest - 1, GapReason::Evicted));
+                let numbers = oldest - 1 - through;
+                changes.push(Change::Tally(
+                    self.tally().lost(GapReason::Evicted, numbers),
+                ));
             }
             changes.extend(self.trim(stream, through));
         }
@@ -82,10 +92,19 @@ impl Ledger {
     fn renumber(&self, stream: Stream, through: u64, head: &mut Head) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut next = head.next.max(through + 1);
+        let mut opened_from = None;
         for (first, entry) in self.entries(stream) {
             if first > through {
                 break;
             }
+            let content = match entry.content {
+                // The rest of its block stays behind, so it becomes a record of its own.
+                Content::Piece { payload_bytes, .. } => {
+                    opened_from = opened_from.or(Some(first));
+                    Content::Record { payload_bytes }
+                }
+                content @ (Content::Record { .. } | Content::Block(_) | Content::Gap(_)) => content,
+            };
             if first <= head.offered_up_to {
                 changes.push(Change::Drop { stream, first });
             } else {
@@ -94,16 +113,17 @@ impl Ledger {
                     stream,
                     from: first,
                     first: next,
-                    entry: Entry {
-                        last,
-                        content: entry.content,
-                    },
+                    entry: Entry { last, content },
                 });
                 next = last + 1;
             }
             if entry.last > through {
                 changes.push(gap(stream, through + 1, entry.last, GapReason::FateUnknown));
             }
+        }
+        if let Some(first) = opened_from {
+            // A block is read whole after a restart: the gap hides those of its records that moved away.
+            changes.push(gap(stream, first, through, GapReason::FateUnknown));
         }
         head.next = next;
         changes
@@ -153,7 +173,9 @@ impl Ledger {
             // mean that the cloud counted half of it, so the rest can only be declared.
             let reason = match entry.content {
                 Content::Gap(reason) => reason,
-                Content::Record { .. } => GapReason::FateUnknown,
+                Content::Record { .. } | Content::Piece { .. } | Content::Block(_) => {
+                    GapReason::FateUnknown
+                }
             };
             changes.push(gap(stream, first, through, reason));
             changes.push(gap(stream, through + 1, entry.last, reason));
@@ -168,7 +190,7 @@ impl Ledger {
         Cursor(Stream::ALL.into_iter().map(acknowledged).collect())
     }
 
-    /// What to send next within `room`, the changes that must be durable before any of it is sent,
+    /// What to send next within `room` up to the next block (see [`Ledger::to_open`]), the changes that must be durable before any of it is sent,
     /// and the cursor after it.
     #[must_use]
     pub fn offer(&self, cursor: &Cursor, room: Room) -> (Vec<Offer>, Vec<Change>, Cursor) {
@@ -177,15 +199,21 @@ impl Ledger {
         let mut after = cursor.clone();
         let mut bytes_left = room.bytes;
         for stream in Stream::ALL {
-            let sent = cursor.0.get(&stream).copied().unwrap_or(0);
+            let sent = cursor.sent(stream);
             let mut up_to = sent;
-            for (key, entry) in self.entries(stream) {
+            // A gap may have grown after its front was sent, so one entry may begin before.
+            let entries = &self.track(stream).entries;
+            let straddling = entries.range(..=sent).next_back();
+            for (&key, entry) in straddling.into_iter().chain(entries.range(sent + 1..)) {
                 if entry.last <= sent {
                     continue;
                 }
                 let payload_bytes = match entry.content {
-                    Content::Record { payload_bytes } => payload_bytes,
+                    Content::Record { payload_bytes } | Content::Piece { payload_bytes, .. } => {
+                        payload_bytes
+                    }
                     Content::Gap(_) => 0,
+                    Content::Block(_) => break,
                 };
                 let fits = payload_bytes <= bytes_left || offers.is_empty();
                 if offers.len() >= room.records || !fits {

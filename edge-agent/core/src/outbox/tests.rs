@@ -1,6 +1,8 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+//! The ledger in single cases; [`world`] plays whole lives of agent and cloud.
 
-use proptest::prelude::*;
+mod world;
+
+use std::collections::BTreeMap;
 
 use super::*;
 
@@ -17,18 +19,75 @@ fn apply(ledger: &mut Ledger, changes: &[Change]) {
     }
 }
 
+/// Appends one record as the store does: room first. Merging is left out, so nothing may be mergeable.
+fn append(ledger: &mut Ledger, stream: Stream) {
+    while let Some(relief) = ledger.relief(PAYLOAD + ENTRY_OVERHEAD_BYTES) {
+        match relief {
+            Relief::GiveUp(changes) => apply(ledger, &changes),
+            Relief::Merge(merge) => panic!("{merge:?}"),
+        }
+    }
+    let appended = ledger.append(&[(stream, PAYLOAD)]);
+    apply(ledger, &appended.changes);
+}
+
 fn filled(quota_bytes: u64, summaries: usize) -> Ledger {
     let mut ledger = Ledger::new(quota_bytes);
-    for _ in 0..summaries {
-        let appended = ledger.append(&[(Stream::Summaries, PAYLOAD)]);
-        apply(&mut ledger, &appended.changes);
-    }
+    (0..summaries).for_each(|_| append(&mut ledger, Stream::Summaries));
     ledger
+}
+
+/// Puts `first` to `last` into one block of records of `span` numbers each.
+fn seal(
+    ledger: &mut Ledger,
+    (first, last): (u64, u64),
+    id: u64,
+    span: u64,
+    resolution: Resolution,
+) -> Block {
+    let records = (last - first + 1) / span;
+    let block = Block {
+        id: BlockId(id),
+        records: u32::try_from(records).unwrap(),
+        payload_bytes: records * PAYLOAD,
+        disk_bytes: records * PAYLOAD + 50,
+        resolution,
+    };
+    let content = Content::Block(block);
+    let entry = Entry { last, content };
+    let changes = ledger.replace(Stream::Summaries, first, last, &[Part { first, entry }]);
+    apply(ledger, &changes);
+    block
+}
+
+/// Opens the block that must be opened next.
+fn open_next(ledger: &mut Ledger, span: u64) {
+    let (stream, first) = ledger.to_open(&ledger.cursor()).unwrap();
+    let last = ledger
+        .entries_between(stream, first, first)
+        .next()
+        .unwrap()
+        .1
+        .last;
+    let pieces: Vec<_> = (first..=last)
+        .step_by(usize::try_from(span).unwrap())
+        .enumerate()
+        .map(|(index, first)| Piece {
+            index: u32::try_from(index).unwrap(),
+            first,
+            last: first + span - 1,
+            payload_bytes: PAYLOAD,
+        })
+        .collect();
+    let changes = ledger.open(stream, first, &pieces);
+    apply(ledger, &changes);
 }
 
 fn shape(ledger: &Ledger, stream: Stream) -> Vec<(u64, u64, Option<GapReason>)> {
     let line = |(first, entry): (u64, &Entry)| match entry.content {
-        Content::Record { .. } => (first, entry.last, None),
+        Content::Record { .. } | Content::Block(_) | Content::Piece { .. } => {
+            (first, entry.last, None)
+        }
         Content::Gap(reason) => (first, entry.last, Some(reason)),
     };
     ledger.entries(stream).map(line).collect()
@@ -53,13 +112,17 @@ fn a_full_outbox_evicts_its_oldest_unsent_summaries_as_one_gap() {
 
 #[test]
 fn sent_records_are_evicted_last_and_declared_as_of_unknown_fate() {
-    let room_for_four = 4 * (PAYLOAD + ENTRY_OVERHEAD_BYTES);
+    let room_for_four = 4 * (PAYLOAD + ENTRY_OVERHEAD_BYTES) + ENTRY_OVERHEAD_BYTES;
     let mut ledger = filled(room_for_four, 4);
     let two = Room { records: 2, ..ROOM };
     let (offers, changes, _) = ledger.offer(&ledger.cursor(), two);
     assert_eq!(offers.len(), 2);
     apply(&mut ledger, &changes);
-    let appended = ledger.append(&[(Stream::Events, PAYLOAD); 4]);
+    let events = [(Stream::Events, PAYLOAD); 4];
+    while let Some(Relief::GiveUp(changes)) = ledger.relief(4 * (PAYLOAD + ENTRY_OVERHEAD_BYTES)) {
+        apply(&mut ledger, &changes);
+    }
+    let appended = ledger.append(&events);
     apply(&mut ledger, &appended.changes);
     let summaries = shape(&ledger, Stream::Summaries);
     assert_eq!(
@@ -148,7 +211,7 @@ fn what_the_store_lost_becomes_a_declared_gap_on_load() {
         next: 9,
     };
     let heads = BTreeMap::from([(Stream::Summaries, head)]);
-    let (ledger, _) = Ledger::load(QUOTA_WIDE, &heads, [record(4), record(6)]);
+    let (ledger, _) = Ledger::load(QUOTA_WIDE, Tally::default(), &heads, [record(4), record(6)]);
     assert_eq!(
         shape(&ledger, Stream::Summaries),
         [
@@ -159,212 +222,87 @@ fn what_the_store_lost_becomes_a_declared_gap_on_load() {
             (7, 8, Some(GapReason::Corrupt))
         ]
     );
+    assert_eq!(ledger.tally().lost_for(GapReason::Corrupt), 5);
 }
 
-/// The cloud's books: one watermark per stream, and what was counted under which number.
-#[derive(Clone, Default)]
-struct Cloud {
-    through: BTreeMap<Stream, u64>,
-    counted: Vec<(Stream, u64)>,
-    lost: BTreeSet<(Stream, u64)>,
+#[test]
+fn room_is_made_by_merging_the_finest_first_and_only_then_by_dropping() {
+    let mut ledger = filled(QUOTA_WIDE, 40);
+    seal(&mut ledger, (1, 20), 1, 10, Resolution::TenMinutes);
+    seal(&mut ledger, (21, 30), 2, 1, Resolution::Recorded);
+    ledger.set_quota_bytes(0);
+    let merge = |first, last, to| Some(Relief::Merge(Merge { first, last, to }));
+    assert_eq!(ledger.relief(0), merge(21, 30, Resolution::TenMinutes));
+    seal(&mut ledger, (21, 30), 3, 10, Resolution::TenMinutes);
+    // Neighbours of one resolution go together.
+    assert_eq!(ledger.relief(0), merge(1, 30, Resolution::Hour));
+    seal(&mut ledger, (1, 30), 4, 30, Resolution::Day);
+    let Some(Relief::GiveUp(changes)) = ledger.relief(0) else {
+        panic!("a day is as coarse as it gets");
+    };
+    apply(&mut ledger, &changes);
+    let gap = (1, 30, Some(GapReason::Evicted));
+    assert_eq!(shape(&ledger, Stream::Summaries)[0], gap);
+    assert_eq!(ledger.tally().lost_for(GapReason::Evicted), 30);
+    // 20 became 2 and 10 became 1, then 3 became 1.
+    assert_eq!(ledger.tally().merged, 18 + 9 + 2);
 }
 
-impl Cloud {
-    /// `None`: a duplicate or a hole, which no real link may count.
-    fn receive(&mut self, offer: &Offer) -> Option<u64> {
-        let through = self.through.entry(offer.stream).or_insert(0);
-        if offer.last <= *through {
-            return Some(*through);
-        }
-        if offer.first != *through + 1 {
-            return None;
-        }
-        *through = offer.last;
-        for number in offer.first..=offer.last {
-            match offer.content {
-                Content::Record { .. } => self.counted.push((offer.stream, number)),
-                Content::Gap(_) => {
-                    self.lost.insert((offer.stream, number));
-                }
-            }
-        }
-        Some(*through)
-    }
+#[test]
+fn what_was_offered_is_not_merged_and_the_rest_of_its_block_is() {
+    let mut ledger = filled(QUOTA_WIDE, 30);
+    let block = seal(&mut ledger, (1, 30), 1, 1, Resolution::Recorded);
+    assert_eq!(ledger.offer(&ledger.cursor(), ROOM).0, []);
+    open_next(&mut ledger, 1);
+    let (offers, changes, _) = ledger.offer(&ledger.cursor(), ROOM);
+    apply(&mut ledger, &changes);
+    assert_eq!(offers.len(), ROOM.records);
+    let merge = ledger.mergeable().unwrap();
+    assert_eq!((merge.first, merge.last), (5, 30));
+    let rest = [Part {
+        first: 5,
+        entry: Entry {
+            last: 30,
+            content: Content::Block(Block {
+                id: BlockId(2),
+                ..block
+            }),
+        },
+    }];
+    let changes = ledger.replace(Stream::Summaries, 5, 30, &rest);
+    assert_eq!(ledger.emptied(&changes), [], "the offered pieces need it");
+    apply(&mut ledger, &changes);
+    assert!(ledger.used_bytes() > 2 * block.disk_bytes);
+    let changes = ledger.welcome(Stream::Summaries, 4);
+    apply(&mut ledger, &changes);
+    let tail = ledger.drop_acknowledged();
+    assert_eq!(ledger.emptied(&tail), [BlockId(1)]);
 }
 
-/// An agent, a cloud and the link between them.
-struct World {
-    quota_bytes: u64,
-    agent: Ledger,
-    cursor: Option<Cursor>,
-    cloud: Cloud,
-    up: VecDeque<Offer>,
-    down: VecDeque<(Stream, u64)>,
-    appended: BTreeSet<(Stream, u64)>,
+#[test]
+fn a_long_backlog_is_sealed_in_blocks_and_a_short_one_is_not() {
+    let mut ledger = filled(QUOTA_WIDE, usize::try_from(SEAL_RECORDS).unwrap() - 1);
+    assert_eq!(ledger.sealable(Stream::Summaries), None);
+    append(&mut ledger, Stream::Summaries);
+    assert_eq!(ledger.sealable(Stream::Summaries), Some((1, SEAL_RECORDS)));
+    assert_eq!(ledger.sealable(Stream::Events), None);
 }
 
-#[derive(Clone, Debug)]
-enum Act {
-    Append(Stream, u64),
-    FailedAppend(Stream),
-    Connect,
-    Offer,
-    Deliver,
-    DeliverTwice,
-    Acknowledged,
-    Cut,
-    RestartAgent,
-}
-
-impl World {
-    fn new(quota_bytes: u64) -> Self {
-        Self {
-            quota_bytes,
-            agent: Ledger::new(quota_bytes),
-            cursor: None,
-            cloud: Cloud::default(),
-            up: VecDeque::new(),
-            down: VecDeque::new(),
-            appended: BTreeSet::new(),
-        }
-    }
-
-    fn cut(&mut self) {
-        self.cursor = None;
-        self.up.clear();
-        self.down.clear();
-    }
-
-    fn deliver(&mut self, offer: &Offer) {
-        match self.cloud.receive(offer) {
-            Some(through) => self.down.push_back((offer.stream, through)),
-            None => panic!("hole or straddle: {offer:?} at {:?}", self.cloud.through),
-        }
-    }
-
-    fn act(&mut self, act: &Act) {
-        match act {
-            Act::Append(stream, payload_bytes) => {
-                let appended = self.agent.append(&[(*stream, *payload_bytes)]);
-                apply(&mut self.agent, &appended.changes);
-                self.appended.insert((*stream, appended.sequences[0]));
-            }
-            // The disk refused: the decision is forgotten.
-            Act::FailedAppend(stream) => drop(self.agent.append(&[(*stream, PAYLOAD)])),
-            Act::Connect => {
-                self.cut();
-                for stream in Stream::ALL {
-                    let through = self.cloud.through.get(&stream).copied().unwrap_or(0);
-                    let changes = self.agent.welcome(stream, through);
-                    apply(&mut self.agent, &changes);
-                }
-                self.cursor = Some(self.agent.cursor());
-            }
-            Act::Offer => {
-                if let Some(cursor) = &self.cursor {
-                    let (offers, changes, after) = self.agent.offer(cursor, ROOM);
-                    apply(&mut self.agent, &changes);
-                    self.cursor = Some(after);
-                    self.up.extend(offers);
-                }
-            }
-            Act::Deliver => {
-                if let Some(offer) = self.up.pop_front() {
-                    self.deliver(&offer);
-                }
-            }
-            Act::DeliverTwice => {
-                if let Some(offer) = self.up.pop_front() {
-                    self.deliver(&offer);
-                    self.deliver(&offer);
-                }
-            }
-            Act::Acknowledged => {
-                if let Some((stream, through)) = self.down.pop_front() {
-                    let changes = self.agent.acknowledge(stream, through).unwrap();
-                    apply(&mut self.agent, &changes);
-                }
-            }
-            Act::Cut => self.cut(),
-            Act::RestartAgent => {
-                self.cut();
-                let stored = Stream::ALL.into_iter().flat_map(|stream| {
-                    let entries: Vec<_> = self.agent.entries(stream).collect();
-                    entries
-                        .into_iter()
-                        .map(move |(first, e)| (stream, first, *e))
-                });
-                let heads = Stream::ALL.map(|stream| (stream, self.agent.head(stream)));
-                let (loaded, _) = Ledger::load(self.quota_bytes, &heads.into(), stored);
-                assert_eq!(loaded, self.agent, "a restart changes nothing");
-                self.agent = loaded;
-            }
-        }
-        assert_whole(&self.agent);
-    }
-
-    fn settle(&mut self) {
-        self.act(&Act::Connect);
-        while self.agent.backlog().bytes > 0 {
-            self.act(&Act::Offer);
-            while !self.up.is_empty() {
-                self.act(&Act::Deliver);
-            }
-            while !self.down.is_empty() {
-                self.act(&Act::Acknowledged);
-            }
-        }
-    }
-}
-
-/// The invariant of the module: no hole and no overlap up to `next`.
-fn assert_whole(ledger: &Ledger) {
-    for stream in Stream::ALL {
-        let mut expected = ledger.oldest(stream);
-        for (first, entry) in ledger.entries(stream) {
-            assert_eq!(first, expected);
-            expected = entry.last + 1;
-        }
-        assert_eq!(expected, ledger.head(stream).next);
-    }
-}
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let stream = prop_oneof![Just(Stream::Events), Just(Stream::Summaries)];
-    let act = prop_oneof![
-        6 => (stream.clone(), 1_u64..400).prop_map(|(s, bytes)| Act::Append(s, bytes)),
-        1 => stream.prop_map(Act::FailedAppend),
-        2 => Just(Act::Connect),
-        4 => Just(Act::Offer),
-        6 => Just(Act::Deliver),
-        2 => Just(Act::DeliverTwice),
-        5 => Just(Act::Acknowledged),
-        1 => Just(Act::Cut),
-        1 => Just(Act::RestartAgent),
-    ];
-    prop::collection::vec(act, 1..300)
-}
-
-proptest! {
-    #[test]
-    fn each_record_is_counted_exactly_once(acts in acts()) {
-        let mut world = World::new(QUOTA_WIDE);
-        acts.iter().for_each(|act| world.act(act));
-        world.settle();
-        let counted: BTreeSet<_> = world.cloud.counted.iter().copied().collect();
-        prop_assert_eq!(counted.len(), world.cloud.counted.len());
-        prop_assert_eq!(counted, world.appended);
-    }
-
-    #[test]
-    fn under_a_small_quota_each_record_is_counted_once_or_declared_lost(acts in acts()) {
-        let mut world = World::new(2_000);
-        acts.iter().for_each(|act| world.act(act));
-        world.settle();
-        let counted: BTreeSet<_> = world.cloud.counted.iter().copied().collect();
-        prop_assert_eq!(counted.len(), world.cloud.counted.len());
-        prop_assert!(counted.is_disjoint(&world.cloud.lost));
-        let told: BTreeSet<_> = counted.union(&world.cloud.lost).copied().collect();
-        prop_assert_eq!(told, world.appended);
-    }
+#[test]
+fn pieces_of_a_store_that_went_back_in_time_become_records_and_hide_their_block() {
+    let mut ledger = filled(QUOTA_WIDE, 3);
+    seal(&mut ledger, (1, 3), 1, 1, Resolution::Recorded);
+    open_next(&mut ledger, 1);
+    let changes = ledger.welcome(Stream::Summaries, 9);
+    apply(&mut ledger, &changes);
+    assert_eq!(
+        shape(&ledger, Stream::Summaries),
+        [
+            (1, 9, Some(GapReason::FateUnknown)),
+            (10, 10, None),
+            (11, 11, None),
+            (12, 12, None)
+        ]
+    );
+    assert_eq!(ledger.backlog().records, 3);
 }

@@ -1,14 +1,18 @@
 //! What an outbox directory holds, read and checked row by row.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use edge_core::outbox::{Change, Content, Entry, GapReason, Head, Stream};
+use edge_core::outbox::{Block, BlockId, Content, Entry, Head, Stream, Tally};
 use millwright_proto::ids::Lineage;
 
 use crate::store::StoreError;
 use crate::store::database::Database;
 use crate::store::mark::Mark;
-use crate::store::schema::{Identity, Key, Kind, Row, decode_gap_reason, decode_head, stream_code};
+use crate::store::schema::{
+    Identity, Key, Kind, Row, decode_block, decode_gap_reason, decode_head, decode_tally,
+    stream_code, stream_from_code,
+};
 
 /// Everything but the payloads.
 #[derive(Default)]
@@ -16,7 +20,11 @@ pub(super) struct Contents {
     /// `None` in a fresh store.
     pub(super) identity: Option<Identity>,
     pub(super) heads: BTreeMap<Stream, Head>,
+    pub(super) tally: Tally,
+    /// Records and gaps in rows of their own.
     pub(super) entries: Vec<(Stream, u64, Entry)>,
+    /// Blocks: their place and what they are.
+    pub(super) blocks: Vec<(Stream, u64, u64, Block)>,
     /// Keys of rows that are damaged or foreign; to be removed.
     pub(super) damaged: Vec<Vec<u8>>,
 }
@@ -55,7 +63,19 @@ pub(super) fn read(database: &Database) -> Result<Contents, StoreError> {
                     None => contents.damaged.push(key.to_vec()),
                 }
             }
-            (Some(Key::Entry(..)) | None, _) => contents.damaged.push(key.to_vec()),
+            (Some(Key::Block(id)), Some(row)) => {
+                match block(&row, id, contents.identity.as_ref()) {
+                    Some(block) => contents.blocks.push(block),
+                    None => contents.damaged.push(key.to_vec()),
+                }
+            }
+            // People see a lower total then, and nothing else depends on it.
+            (Some(Key::Tally), Some(row)) => {
+                contents.tally = decode_tally(&row).unwrap_or_default();
+            }
+            (Some(Key::Entry(..) | Key::Block(_) | Key::Tally) | None, _) => {
+                contents.damaged.push(key.to_vec());
+            }
         }
     })?;
     if rows == 0 && Mark::exists(database.directory()) {
@@ -86,7 +106,7 @@ pub(super) fn entry(row: &Row<'_>, stream: Stream, first: u64) -> Option<Entry> 
             payload_bytes: row.payload.len() as u64,
         },
         Kind::Gap => Content::Gap(decode_gap_reason(row.payload)?),
-        Kind::Head | Kind::Greeting | Kind::State => return None,
+        Kind::Head | Kind::Greeting | Kind::State | Kind::Block | Kind::Tally => return None,
     };
     Some(Entry {
         last: row.last,
@@ -94,15 +114,56 @@ pub(super) fn entry(row: &Row<'_>, stream: Stream, first: u64) -> Option<Entry> 
     })
 }
 
-/// Sequence numbers that `repairs` declare as lost to damage.
-pub(super) fn corrupt_numbers(repairs: &[Change]) -> u64 {
-    let lost = |change: &Change| match *change {
-        Change::Put { first, entry, .. } if entry.content == Content::Gap(GapReason::Corrupt) => {
-            entry.last - first + 1
-        }
-        Change::Put { .. } | Change::Drop { .. } | Change::Move { .. } | Change::Head { .. } => 0,
-    };
-    repairs.iter().map(lost).sum()
+/// The block in `row`, if it is one of this store.
+fn block(
+    row: &Row<'_>,
+    id: BlockId,
+    identity: Option<&Identity>,
+) -> Option<(Stream, u64, u64, Block)> {
+    let ours = identity.is_some_and(|identity| identity.lineage == row.lineage);
+    let stream = stream_from_code(row.stream)?;
+    let block = decode_block(row, id).filter(|_| ours)?;
+    Some((stream, row.first, row.last, block))
+}
+
+impl Contents {
+    /// The blocks that have rows.
+    pub(super) fn known_blocks(&self) -> BTreeSet<BlockId> {
+        self.blocks.iter().map(|(.., block)| block.id).collect()
+    }
+
+    /// Whether the block from `first` to `last` must be opened: some of it was offered, or something
+    /// else stands in its place by now.
+    pub(super) fn is_open(&self, stream: Stream, first: u64, last: u64) -> bool {
+        let head = self.heads.get(&stream).copied().unwrap_or_default();
+        first <= head.offered_up_to.max(head.acknowledged)
+            || self.covered(stream, first, last).next().is_some()
+    }
+
+    /// What stands between `first` and `last` in rows of its own.
+    pub(super) fn covered(
+        &self,
+        stream: Stream,
+        first: u64,
+        last: u64,
+    ) -> impl Iterator<Item = (u64, u64)> {
+        // Rows come in the order of their keys, and gaps do not overlap.
+        let from = self
+            .entries
+            .partition_point(|(of, _, entry)| (*of, entry.last) < (stream, first));
+        self.entries[from..]
+            .iter()
+            .take_while(move |(of, begin, _)| *of == stream && *begin <= last)
+            .map(|(_, begin, entry)| (*begin, entry.last))
+    }
+}
+
+/// A name for a fresh block.
+pub(super) fn fresh_block() -> BlockId {
+    let random = ring::rand::SystemRandom::new();
+    let bytes = ring::rand::generate::<[u8; 8]>(&random)
+        .expect("the kernel's random source does not fail once the system is up");
+    BlockId(u64::from_be_bytes(bytes.expose()))
 }
 
 /// A lineage for a fresh store.

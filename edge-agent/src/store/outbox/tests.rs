@@ -143,7 +143,11 @@ async fn a_half_written_snapshot_is_dropped_without_loss() {
     let (outbox, _) = open(&directory).await;
     fill(&outbox, 3).await;
     outbox.close().await;
-    std::fs::write(directory.join("snap.00000000000FFFFF"), b"torn").unwrap();
+    std::fs::write(
+        directory.join("rows-1").join("snap.00000000000FFFFF"),
+        b"torn",
+    )
+    .unwrap();
     let (outbox, notes) = open(&directory).await;
     assert!(
         notes
@@ -162,11 +166,13 @@ async fn a_hopeless_store_is_set_aside_and_the_loss_is_declared() {
     fill(&outbox, 3).await;
     let old = outbox.greet().await.unwrap().lineage;
     outbox.close().await;
-    let size = std::fs::metadata(directory.join("db")).unwrap().len();
+    let size = std::fs::metadata(directory.join("rows-1").join("db"))
+        .unwrap()
+        .len();
     let garbage: Vec<u8> = (0..size)
         .map(|at| u8::try_from(at % 251).unwrap())
         .collect();
-    std::fs::write(directory.join("db"), garbage).unwrap();
+    std::fs::write(directory.join("rows-1").join("db"), garbage).unwrap();
     let (outbox, notes) = open(&directory).await;
     let [RecoveryNote::Quarantined { moved_to, .. }] = &notes[..] else {
         panic!("{notes:?}");
@@ -219,7 +225,7 @@ async fn damage_is_declared_and_never_silent() {
     let (outbox, _) = open(&pristine).await;
     fill(&outbox, RECORDS).await;
     outbox.close().await;
-    let db = std::fs::read(pristine.join("db")).unwrap();
+    let db = std::fs::read(pristine.join("rows-1").join("db")).unwrap();
     let used = db.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let mut declared = 0;
     for round in 0..48 {
@@ -228,7 +234,7 @@ async fn damage_is_declared_and_never_silent() {
         let mut damaged = db.clone();
         let position = used * round / 48 + round;
         damaged[position % used] ^= 1 << (round % 8);
-        std::fs::write(directory.join("db"), damaged).unwrap();
+        std::fs::write(directory.join("rows-1").join("db"), damaged).unwrap();
         let (outbox, notes) = open(&directory).await;
         let quarantined = notes
             .iter()

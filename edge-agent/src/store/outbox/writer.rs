@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use edge_core::link::Transport;
-use edge_core::outbox::{Backlog, Cursor, Room, Stream};
+use edge_core::outbox::{Backlog, Cursor, Room, Stream, Wear};
 use millwright_proto::ids::Lineage;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Greeting, OutboxLimits, Outgoing, Place};
+use super::{Greeting, OutboxLimits, OutboxStats, Outgoing, Place};
+use crate::store::database::Layout;
 use crate::store::recovery::{self, DirectoryLock};
 use crate::store::{RecoveryNote, StoreError};
 
@@ -51,6 +52,9 @@ pub(super) enum Command {
         through: u64,
         reply: Reply<()>,
     },
+    Stats {
+        reply: Reply<OutboxStats>,
+    },
     Close {
         reply: oneshot::Sender<()>,
     },
@@ -81,6 +85,7 @@ pub(super) struct Writer {
     /// Appended by a commit that failed, so perhaps on disk; to be removed when it is opened again.
     unconfirmed: Vec<(Stream, u64)>,
     backlog: watch::Sender<Backlog>,
+    wear: watch::Sender<Wear>,
     /// Last, so that the store is closed before another process may have it.
     _lock: DirectoryLock,
 }
@@ -96,6 +101,7 @@ impl Writer {
         directory: PathBuf,
         limits: OutboxLimits,
         backlog: watch::Sender<Backlog>,
+        wear: watch::Sender<Wear>,
     ) -> Result<(Self, Vec<RecoveryNote>), StoreError> {
         let lock = DirectoryLock::acquire(&directory)?;
         let mut writer = Self {
@@ -105,6 +111,7 @@ impl Writer {
             session: Session::None,
             unconfirmed: Vec::new(),
             backlog,
+            wear,
             _lock: lock,
         };
         let notes = writer.reopen()?;
@@ -114,13 +121,14 @@ impl Writer {
     fn reopen(&mut self) -> Result<Vec<RecoveryNote>, StoreError> {
         let opened = recovery::open(
             &self.directory,
+            Layout::Rotated,
             self.limits.free_bytes_min,
             super::contents::read,
         )?;
-        let (books, notes) = Books::open(opened, self.limits.quota_bytes, &self.unconfirmed)?;
+        let (books, notes) = Books::open(opened, self.limits, &self.unconfirmed)?;
         self.unconfirmed.clear();
-        self.backlog.send_replace(books.backlog());
         self.books = Some(books);
+        self.publish_backlog();
         Ok(notes)
     }
 
@@ -151,6 +159,9 @@ impl Writer {
                     self.append(group);
                 }
                 Command::Close { reply } => {
+                    if let Some(books) = &mut self.books {
+                        books.close();
+                    }
                     drop(self);
                     // The one who asked may be gone; the store is closed all the same.
                     let _ = reply.send(());
@@ -163,6 +174,12 @@ impl Writer {
 
     fn publish_backlog(&self) {
         if let Some(books) = &self.books {
+            let wear = books.wear();
+            self.wear.send_if_modified(|seen| {
+                let changed = *seen != wear;
+                *seen = wear;
+                changed
+            });
             let backlog = books.backlog();
             self.backlog.send_if_modified(|seen| {
                 let changed = *seen != backlog;
@@ -191,6 +208,7 @@ impl Writer {
                     // A caller that went away has its record stored all the same.
                     drop(append.reply.send(Ok(Place { lineage, sequence })));
                 }
+                self.tidy();
             }
             Err(error) => {
                 let text = error.to_string();
@@ -203,6 +221,16 @@ impl Writer {
                     drop(append.reply.send(Err(StoreError::Group(text.clone()))));
                 }
             }
+        }
+    }
+
+    /// The appends are answered, so nobody hears of an error here but the log.
+    fn tidy(&mut self) {
+        if let Some(books) = &mut self.books
+            && let Err(error) = books.tidy()
+        {
+            tracing::warn!(%error, "cannot tidy up the outbox, will try again");
+            self.distrust(&error, Vec::new());
         }
     }
 
@@ -254,6 +282,10 @@ impl Writer {
                 let result = self
                     .session_books()
                     .and_then(|books| books.acknowledge(stream, through));
+                self.answer(reply, result);
+            }
+            Command::Stats { reply } => {
+                let result = self.books().and_then(|books| books.stats());
                 self.answer(reply, result);
             }
             Command::Append { .. } | Command::Close { .. } => {

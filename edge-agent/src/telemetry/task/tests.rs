@@ -82,7 +82,7 @@ async fn a_window_is_cut_at_its_length_and_the_open_one_at_shutdown() {
             )
         })
         .collect();
-    assert_eq!(times, [(600, 600, false, 1), (600, 150, true, 0)]);
+    assert_eq!(times, [(600, 600, 0, 1), (600, 150, 1, 0)]);
     assert!(windows[0].node["memory_used_bytes"].count() >= 11);
 }
 

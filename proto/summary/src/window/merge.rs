@@ -15,7 +15,7 @@ pub struct DifferentBoot;
 /// Many windows added up, whatever their boots.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Merged {
-    /// How many windows.
+    /// How many windows, as they were recorded.
     pub windows: u64,
     /// How many of them were interrupted.
     pub interrupted: u64,
@@ -55,7 +55,11 @@ impl WindowTime {
         self.monotonic_start_ms.saturating_add(self.length_ms)
     }
 
-    fn spanning(&self, other: &Self) -> Result<Self, DifferentBoot> {
+    /// The time that covers both windows.
+    ///
+    /// # Errors
+    /// When they are of different boots.
+    pub fn spanning(&self, other: &Self) -> Result<Self, DifferentBoot> {
         if self.boot != other.boot {
             return Err(DifferentBoot);
         }
@@ -68,7 +72,8 @@ impl WindowTime {
             coverage_ms: add_counts(self.coverage_ms, other.coverage_ms),
             wall_start_ms: self.wall_start_ms.min(other.wall_start_ms),
             clock: self.clock.max(other.clock),
-            interrupted: self.interrupted || other.interrupted,
+            windows: add_counts(self.windows, other.windows),
+            interrupted: add_counts(self.interrupted, other.interrupted),
         })
     }
 }
@@ -78,8 +83,8 @@ impl Merged {
     pub fn add(&mut self, window: &Window) {
         let time = &window.time;
         self.count(&Self {
-            windows: 1,
-            interrupted: u64::from(time.interrupted),
+            windows: time.windows,
+            interrupted: time.interrupted,
             coverage_ms: time.coverage_ms,
             first_ms: Some(time.wall_start_ms),
             last_ms: Some(time.wall_start_ms.saturating_add(time.length_ms)),

@@ -80,6 +80,7 @@ impl Window {
             wall_start_ms: time.wall_start_ms,
             clock: wire::ClockQuality::from(time.clock).into(),
             interrupted: time.interrupted,
+            merged: time.windows.saturating_sub(1),
             models: self.models.iter().map(model_to_wire).collect(),
             gauges: self.node.iter().filter_map(gauge_to_wire).collect(),
             link: Some(link_to_wire(&self.link)),
@@ -129,7 +130,8 @@ fn time_from_wire(wire: &wire::Window) -> Result<WindowTime, DecodeError> {
         coverage_ms: count(wire.coverage_ms)?,
         wall_start_ms: count(wire.wall_start_ms)?,
         clock: wire.clock().into(),
-        interrupted: wire.interrupted,
+        windows: crate::add_counts(count(wire.merged)?, 1),
+        interrupted: count(wire.interrupted)?,
     })
 }
 

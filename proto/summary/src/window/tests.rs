@@ -22,7 +22,8 @@ fn time(start_ms: u64) -> WindowTime {
         coverage_ms: 60_000,
         wall_start_ms: 1_790_000_000_000 + start_ms,
         clock: ClockQuality::Synchronized,
-        interrupted: false,
+        windows: 1,
+        interrupted: 0,
     }
 }
 
@@ -178,13 +179,13 @@ fn merging_spans_the_time_and_adds_the_rest() {
     late.time = time(240_000);
     late.time.coverage_ms = 30_000;
     late.time.clock = ClockQuality::Floor;
-    late.time.interrupted = true;
+    late.time.interrupted = 1;
     early.merge(&late).unwrap();
     assert_eq!(early.time.monotonic_start_ms, 120_000);
     assert_eq!(early.time.length_ms, 180_000);
     assert_eq!(early.time.coverage_ms, 90_000);
     assert_eq!(early.time.clock, ClockQuality::Floor);
-    assert!(early.time.interrupted);
+    assert_eq!((early.time.windows, early.time.interrupted), (2, 1));
     let stats = &early.models[&label("face-detector", "1.0.0")];
     assert_eq!(
         (stats.requests, stats.failed(), stats.latency_ms.count()),
@@ -218,32 +219,53 @@ fn any_window() -> impl Strategy<Value = Window> {
         0..50_u64,
         prop::collection::vec(-1e6..1e6_f64, 0..20),
     );
-    (0..10_u64, prop::collection::vec(model, 0..4), any::<bool>()).prop_map(
-        |(start, models, interrupted)| {
-            let mut window = Window::new(time(start * 60_000));
-            window.time.interrupted = interrupted;
-            for (name, requests, values) in models {
-                let stats = window
-                    .models
-                    .entry(label(&format!("m{name}"), "1"))
-                    .or_default();
-                stats.requests += requests;
-                stats
-                    .errors
-                    .insert(ErrorClass::ALL[usize::from(name)], requests / 2);
-                for value in values {
-                    stats.latency_ms.insert(value.abs());
-                    stats.confidence.insert(value);
-                    window
-                        .node
-                        .entry("custom".to_owned())
-                        .or_default()
-                        .observe(value);
-                }
-            }
-            window
-        },
+    let time_of = (
+        0..10_u64,
+        0..90_000_u64,
+        1..5_u64,
+        0..3_u64,
+        0..3_usize,
+        0..500_u64,
     )
+        .prop_map(
+            |(start, coverage_ms, windows, interrupted, clock, drift_ms)| {
+                let mut of = time(start * 60_000);
+                of.length_ms = coverage_ms.max(60_000);
+                of.coverage_ms = coverage_ms;
+                of.wall_start_ms += drift_ms;
+                of.windows = windows;
+                of.interrupted = interrupted;
+                of.clock = [
+                    ClockQuality::Synchronized,
+                    ClockQuality::Unsynchronized,
+                    ClockQuality::Floor,
+                ][clock];
+                of
+            },
+        );
+    (time_of, prop::collection::vec(model, 0..4)).prop_map(|(time, models)| {
+        let mut window = Window::new(time);
+        for (name, requests, values) in models {
+            let stats = window
+                .models
+                .entry(label(&format!("m{name}"), "1"))
+                .or_default();
+            stats.requests += requests;
+            stats
+                .errors
+                .insert(ErrorClass::ALL[usize::from(name)], requests / 2);
+            for value in values {
+                stats.latency_ms.insert(value.abs());
+                stats.confidence.insert(value);
+                window
+                    .node
+                    .entry("custom".to_owned())
+                    .or_default()
+                    .observe(value);
+            }
+        }
+        window
+    })
 }
 
 proptest! {

@@ -1,0 +1,183 @@
+//! From what a directory holds to open books.
+
+use std::collections::BTreeSet;
+
+use edge_core::outbox::{Change, Content, Entry, GapReason, Head, Ledger, Stream, corrupt_numbers};
+
+use super::{Books, commit};
+use crate::store::database::Purpose;
+use crate::store::mark::Mark;
+use crate::store::outbox::OutboxLimits;
+use crate::store::outbox::blocks::Blocks;
+use crate::store::outbox::contents::{self, Contents};
+use crate::store::recovery::Opened;
+use crate::store::schema::{Identity, Key};
+use crate::store::{RecoveryNote, StoreError};
+
+impl Books {
+    /// Takes over an opened store; `unconfirmed` numbers are removed from it, whatever else it holds.
+    pub(in crate::store::outbox::writer) fn open(
+        opened: Opened<Contents>,
+        limits: OutboxLimits,
+        unconfirmed: &[(Stream, u64)],
+    ) -> Result<(Self, Vec<RecoveryNote>), StoreError> {
+        let Opened {
+            database,
+            mut contents,
+            note,
+        } = opened;
+        let mut notes: Vec<_> = note.into_iter().collect();
+        let quarantined = matches!(notes.first(), Some(RecoveryNote::Quarantined { .. }));
+        let mut batch = sled::Batch::default();
+        let fresh = contents.identity.is_none();
+        let identity = contents.identity.take().unwrap_or_else(|| {
+            let identity = Identity::fresh(contents::fresh_lineage());
+            batch.insert(Key::Greeting.encode(), identity.encode());
+            if quarantined {
+                declare_quarantine(&mut contents);
+            }
+            identity
+        });
+        forget(&mut contents, unconfirmed);
+        let (mark, confirmed, wear) = Mark::open(database.directory(), identity.lineage)?;
+        let known = contents.heads.clone();
+        for (stream, next) in confirmed {
+            let head = contents.heads.entry(stream).or_default();
+            head.next = head.next.max(next);
+        }
+        for key in &contents.damaged {
+            batch.remove(&key[..]);
+        }
+        let blocks = Blocks::open(
+            database.directory(),
+            identity.lineage,
+            &contents.known_blocks(),
+        )?;
+        let (entries, unread) = entries(&contents, &blocks)?;
+        let (ledger, mut repairs) =
+            Ledger::load(limits.quota_bytes, contents.tally, &contents.heads, entries);
+        // Reading a sound store writes nothing, so that a full disk does not keep the agent from starting.
+        let sound = contents.damaged.is_empty()
+            && unread == 0
+            && repairs.iter().all(|change| match change {
+                Change::Head { stream, head } => known.get(stream) == Some(head),
+                Change::Put { .. }
+                | Change::Drop { .. }
+                | Change::Move { .. }
+                | Change::Tally(_) => false,
+            });
+        let lost = corrupt_numbers(&repairs);
+        if lost > 0 {
+            notes.push(RecoveryNote::Lost {
+                numbers: lost,
+                directory: database.directory().to_owned(),
+            });
+        }
+        if quarantined {
+            repairs.extend(quarantine_gaps(&ledger));
+        }
+        let mut books = Self {
+            database,
+            blocks,
+            loaded: None,
+            ledger,
+            identity,
+            mark,
+            wear,
+            limits,
+            rotate_at_bytes: commit::ROTATE_BYTES_MIN,
+        };
+        books.set_quota();
+        if fresh || !sound {
+            books.write_changes(&repairs, &[], batch, Purpose::Store)?;
+            books.write_mark();
+            books.sync_mark();
+        }
+        Ok((books, notes))
+    }
+}
+
+/// Everything that stands in the streams, and how many records of opened blocks could not be read.
+fn entries(
+    contents: &Contents,
+    blocks: &Blocks,
+) -> Result<(Vec<(Stream, u64, Entry)>, usize), StoreError> {
+    let mut entries = contents.entries.clone();
+    let mut unread = 0;
+    for &(stream, first, last, block) in &contents.blocks {
+        if !contents.is_open(stream, first, last) {
+            let content = Content::Block(block);
+            entries.push((stream, first, Entry { last, content }));
+            continue;
+        }
+        let taken: BTreeSet<u64> = contents
+            .covered(stream, first, last)
+            .flat_map(|(from, to)| from.max(first)..=to.min(last))
+            .collect();
+        let pieces = blocks.load(block.id, stream)?.pieces(first, last);
+        unread += usize::try_from(block.records)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(pieces.len());
+        let free = pieces
+            .into_iter()
+            .filter(|piece| taken.range(piece.first..=piece.last).next().is_none());
+        entries.extend(free.map(|piece| {
+            let content = Content::Piece {
+                block,
+                index: piece.index,
+                payload_bytes: piece.payload_bytes,
+            };
+            let last = piece.last;
+            (stream, piece.first, Entry { last, content })
+        }));
+    }
+    Ok((entries, unread))
+}
+
+/// The gaps that a quarantine declared, which are not among the repairs.
+fn quarantine_gaps(ledger: &Ledger) -> Vec<Change> {
+    let puts = Stream::ALL.into_iter().flat_map(|stream| {
+        ledger
+            .entries(stream)
+            .map(move |(first, entry)| Change::Put {
+                stream,
+                first,
+                entry: *entry,
+            })
+    });
+    puts.chain([Change::Tally(ledger.tally())]).collect()
+}
+
+/// The first number of every stream of the fresh store says that an earlier store was lost.
+fn declare_quarantine(contents: &mut Contents) {
+    for stream in Stream::ALL {
+        let entry = Entry {
+            last: 1,
+            content: Content::Gap(GapReason::Quarantined),
+        };
+        contents.entries.push((stream, 1, entry));
+        contents.tally.lost[3] += 1;
+        let head = Head {
+            next: 2,
+            ..Head::default()
+        };
+        contents.heads.insert(stream, head);
+    }
+}
+
+/// Removes records whose append was answered with an error. They are the highest numbers of their
+/// streams, because nothing was written after them.
+fn forget(contents: &mut Contents, unconfirmed: &[(Stream, u64)]) {
+    for &(stream, sequence) in unconfirmed {
+        let before = contents.entries.len();
+        contents
+            .entries
+            .retain(|(of, first, _)| !(*of == stream && *first == sequence));
+        if contents.entries.len() < before {
+            contents.damaged.push(Key::Entry(stream, sequence).encode());
+            if let Some(head) = contents.heads.get_mut(&stream) {
+                head.next = head.next.min(sequence);
+            }
+        }
+    }
+}
