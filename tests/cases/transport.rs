@@ -8,21 +8,21 @@ use millwright_tests::agent::AgentOptions;
 use millwright_tests::cloud::Cloud;
 use millwright_tests::fleet::{COUNTED_DEADLINE, Fleet, check_contiguous, requests, sensor_rows};
 use millwright_tests::packages::Package;
-use millwright_tests::relay::UdpRelay;
 use millwright_tests::wait::until;
+use millwright_tests::wan::{Lane, Wan};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A quiet probe of QUIC comes round within this, also after a few failed ones.
 const RETURN_DEADLINE: Duration = Duration::from_secs(120);
 
-async fn through_relay() -> Result<(Fleet, UdpRelay)> {
+async fn through_relay() -> Result<(Fleet, Wan)> {
     let directory = tempfile::tempdir()?;
     let cloud = Cloud::start(directory.path()).await?;
-    let relay = UdpRelay::start(cloud.addresses().quic).await?;
-    relay.swallow();
+    let relay = Wan::start(1, cloud.addresses().quic, cloud.addresses().websocket).await?;
+    relay.cut(&Lane::UDP);
     let options = AgentOptions {
-        quic: Some(relay.address()),
+        quic: Some(relay.quic()),
         ..AgentOptions::quick()?
     };
     Ok((Fleet::join(cloud, directory, options).await?, relay))
@@ -35,7 +35,10 @@ async fn blocked_udp_means_websocket_and_free_udp_means_quic_again() -> Result<(
         fleet.connected(CONNECT_DEADLINE).await?,
         Transport::Websocket
     );
-    assert!(relay.swallowed() > 0, "QUIC was never tried");
+    assert!(
+        relay.traffic().on(Lane::UdpUp).lost > 0,
+        "QUIC was never tried"
+    );
 
     // Packages, desired state and summaries all travel over WebSocket.
     fleet.roll_out(Package::ShuttleAnomaly1)?;
@@ -44,7 +47,7 @@ async fn blocked_udp_means_websocket_and_free_udp_means_quic_again() -> Result<(
         .infer("shuttle-anomaly", std::slice::from_ref(&rows))
         .await?;
 
-    relay.pass();
+    relay.restore(&Lane::UDP);
     until("return to QUIC", RETURN_DEADLINE, async || {
         Ok(fleet
             .node()?
@@ -68,15 +71,15 @@ async fn blocked_udp_means_websocket_and_free_udp_means_quic_again() -> Result<(
 async fn udp_dying_mid_session_loses_no_window() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let cloud = Cloud::start(directory.path()).await?;
-    let relay = UdpRelay::start(cloud.addresses().quic).await?;
+    let relay = Wan::start(1, cloud.addresses().quic, cloud.addresses().websocket).await?;
     let options = AgentOptions {
-        quic: Some(relay.address()),
+        quic: Some(relay.quic()),
         ..AgentOptions::quick()?
     };
     let fleet = Fleet::join(cloud, directory, options).await?;
     assert_eq!(fleet.connected(CONNECT_DEADLINE).await?, Transport::Quic);
 
-    relay.swallow();
+    relay.cut(&Lane::UDP);
     until("WebSocket after UDP died", RETURN_DEADLINE, async || {
         Ok(fleet
             .node()?
