@@ -10,8 +10,10 @@ use std::time::Duration;
 use millwright_document::DocumentError;
 use thiserror::Error;
 
+use crate::connect::{Connector, ProxyUrlError};
+
 pub use arguments::{Arguments, Command, EnrollArguments, Label, LogFormat, RunArguments};
-pub use file::{Cloud, ConfigFile, Mqtt, MqttSource};
+pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Transports};
 
 /// Where the agent keeps its state when nobody says otherwise.
 pub const DATA_DIR: &str = "/var/lib/millwright";
@@ -44,6 +46,9 @@ pub enum ConfigError {
     /// The file is not a configuration.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// HTTPS_PROXY names no proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyUrlError),
     /// A value cannot be meant.
     #[error("{field} {problem}")]
     Value {
@@ -67,6 +72,8 @@ pub struct RunConfig {
     pub summary_window: Option<Duration>,
     /// Addresses to dial instead of those from enrollment.
     pub cloud: Cloud,
+    /// How TCP gets out of the plant: `cloud.proxy`, else HTTPS_PROXY and NO_PROXY, else directly.
+    pub connector: Connector,
     /// The MQTT broker and its topics; `None`: no MQTT.
     pub mqtt: Option<Mqtt>,
 }
@@ -136,14 +143,17 @@ impl RunConfig {
                     problem: error.to_string(),
                 })?;
         }
+        file.cloud.probe_quic.check()?;
         Ok(Self {
             mode,
             http: arguments.http.or(file.http).unwrap_or(HTTP),
             onnxruntime: arguments.onnxruntime.or(file.onnxruntime),
             summary_window,
+            connector: Connector::configured(file.cloud.proxy.as_ref())?,
             cloud: Cloud {
                 quic: arguments.quic.or(file.cloud.quic),
                 websocket: arguments.websocket.or(file.cloud.websocket),
+                ..file.cloud
             },
             mqtt: file.mqtt,
         })

@@ -12,6 +12,7 @@
 
 pub mod app;
 pub mod config;
+pub mod connect;
 pub mod control;
 pub mod data_dir;
 pub mod desired;

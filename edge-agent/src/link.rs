@@ -15,6 +15,7 @@
 
 mod blobs;
 mod dial;
+mod network;
 mod quic;
 mod run;
 mod session;
@@ -28,14 +29,15 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edge_core::link::Transport;
+use edge_core::link::{Probing, Transport};
 use millwright_proto::Digest;
 use millwright_proto::ids::{BootId, Generation, InstanceId, NodeUid};
 use millwright_proto::link::{Applied, Platform};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::store::Outbox;
+use crate::connect::Connector;
+use crate::store::{Outbox, StateStore};
 
 pub use blobs::{BlobBody, BlobClient, BlobError};
 pub use totals::LinkTotals;
@@ -47,6 +49,10 @@ pub struct LinkConfig {
     pub quic: Option<String>,
     /// WebSocket over TLS.
     pub websocket: Option<String>,
+    /// How TCP gets out of the plant.
+    pub connector: Connector,
+    /// How often QUIC is tried while WebSocket carries the session.
+    pub probing: Probing,
     /// As in the certificate.
     pub node_uid: NodeUid,
     /// Random per process.
@@ -122,12 +128,14 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts dialling. `tls` comes from `rooted_client_config`, without ALPN.
+    /// Starts dialling. `tls` comes from `rooted_client_config`, without ALPN. What worked on which network
+    /// is remembered in `memory`; without one only as long as the link runs.
     #[must_use]
     pub fn spawn(
         config: LinkConfig,
         tls: &Arc<rustls::ClientConfig>,
         outbox: Outbox,
+        memory: Option<StateStore>,
         channels: LinkChannels,
     ) -> Self {
         let (state_sender, state) = watch::channel(LinkState {
@@ -138,7 +146,8 @@ impl Link {
         let totals = totals::Totals::default();
         let (channel_sender, channel) = watch::channel(None);
         let runner = run::Runner {
-            dialers: dial::Dialers::new(&config, tls),
+            dialers: dial::Dialers::new(&config, tls, &totals),
+            networks: network::NetworkMemory::new(memory),
             config,
             outbox,
             desired: channels.desired,

@@ -35,7 +35,14 @@ pub struct AgentOptions {
     pub onnxruntime: PathBuf,
     /// The `mqtt:` part of the agent's configuration, as YAML.
     pub mqtt: Option<String>,
+    /// Further lines of the `cloud:` part, as YAML.
+    pub cloud: Vec<String>,
+    /// What it logs, as for `--log`.
+    pub log: &'static str,
 }
+
+/// Proxies of the machine that runs the cases are none of an agent's business.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
 
 impl AgentOptions {
     /// Windows of one second, the real runtime, no MQTT, addresses from enrollment.
@@ -49,6 +56,8 @@ impl AgentOptions {
             summary_window_seconds: 1,
             onnxruntime: onnxruntime()?,
             mqtt: None,
+            cloud: Vec::new(),
+            log: "info",
         })
     }
 }
@@ -168,9 +177,23 @@ impl Agent {
 /// # Errors
 /// When it cannot be started.
 pub fn enroll(cloud: &Cloud, directory: &Path, name: &str, token: &str) -> Result<Output> {
+    enrollment(cloud, directory, name, token)?
+        .output()
+        .context("starting edge-agent enroll")
+}
+
+/// The command `edge-agent enroll`, not run yet.
+///
+/// # Errors
+/// When the program or the trust key is missing.
+pub fn enrollment(cloud: &Cloud, directory: &Path, name: &str, token: &str) -> Result<Command> {
     let mut trust_key = cloud.signing_key()?.into_os_string();
     trust_key.push(".pub");
-    Command::new(program("edge-agent")?)
+    let mut command = Command::new(program("edge-agent")?);
+    PROXY_VARIABLES
+        .iter()
+        .for_each(|name| drop(command.env_remove(name)));
+    command
         .args([
             "enroll",
             "--cloud",
@@ -181,9 +204,8 @@ pub fn enroll(cloud: &Cloud, directory: &Path, name: &str, token: &str) -> Resul
         .args(["--name", name, "--label", "line=one", "--trust-key"])
         .arg(trust_key)
         .arg("--data-dir")
-        .arg(directory.join("agent"))
-        .output()
-        .context("starting edge-agent enroll")
+        .arg(directory.join("agent"));
+    Ok(command)
 }
 
 async fn run(
@@ -201,6 +223,10 @@ async fn run(
         .context("writing edge-agent.yaml")?;
     let mut command = Command::new(program("edge-agent")?);
     command.arg("run").arg("--config").arg(&config);
+    command.args(["--log", options.log]);
+    PROXY_VARIABLES
+        .iter()
+        .for_each(|name| drop(command.env_remove(name)));
     let mut process = Process::start(
         "edge-agent",
         &mut command,
@@ -283,7 +309,7 @@ fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Resul
         options.onnxruntime.display(),
         options.summary_window_seconds,
     );
-    if options.quic.is_some() || options.websocket.is_some() {
+    if options.quic.is_some() || options.websocket.is_some() || !options.cloud.is_empty() {
         writeln!(yaml, "cloud:")?;
     }
     if let Some(address) = options.quic {
@@ -291,6 +317,9 @@ fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Resul
     }
     if let Some(address) = options.websocket {
         writeln!(yaml, "  websocket: {address}")?;
+    }
+    for line in &options.cloud {
+        writeln!(yaml, "  {line}")?;
     }
     if let Some(mqtt) = &options.mqtt {
         writeln!(yaml, "mqtt:\n{mqtt}")?;

@@ -1,7 +1,7 @@
 //! The harness: starts the real programs as real processes and lets a case do to them what a factory would.
 //!
 //! Owns processes ([`process`]), the two programs under test ([`cloud`], [`agent`], together [`fleet`]), what stands around them
-//! ([`broker`], [`relay`], [`packages`]), a client of the inference protocol ([`infer`]) and the one way of
+//! ([`broker`], [`wan`], [`proxy`], [`packages`]), a client of the inference protocol ([`infer`]) and the one way of
 //! waiting ([`wait`]). Everything listens on ports the system chose and writes below one temporary directory
 //! per case. It knows the programs only from outside: flags, files, ports, the public API.
 
@@ -12,8 +12,9 @@ pub mod fleet;
 pub mod infer;
 pub mod packages;
 pub mod process;
-pub mod relay;
+pub mod proxy;
 pub mod wait;
+pub mod wan;
 
 use std::path::{Path, PathBuf};
 

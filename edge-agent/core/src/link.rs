@@ -1,20 +1,27 @@
 //! Which transport to dial next, when, and when to try the better one again.
 //!
 //! Owns the order of transports (QUIC first, WebSocket when QUIC does not answer), the back-off
-//! between rounds, the memory of what worked, and the quiet probing of QUIC while a session lives on
-//! WebSocket. It deliberately knows no socket, no clock and no random source: the time and one random
-//! number are arguments, so a seed fixes a run.
+//! between rounds, the memory of what worked on which network ([`networks`]), when a path counts as dead
+//! ([`pulse`]), and the quiet probing of QUIC while a session lives on WebSocket. It deliberately knows
+//! no socket, no clock and no random source: the time and one random number are arguments, so a seed
+//! fixes a run.
 //!
 //! ```text
 //!   Dial(best) --failed--> Dial(other) --failed--> Wait(back-off) --> Dial(best) ...
 //!       |                      |
 //!    welcomed               welcomed --probe_at--> probe --answered--> end session, Dial(QUIC)
+//!       '--silent--> Dial(WebSocket)
 //! ```
 //!
-//! UDP is blocked in many plants, so a failing QUIC is normal: after [`QUIC_DISTRUST_MS`] of failures
-//! it costs nothing, because WebSocket is dialled first and QUIC only probed. Invariant: two rounds
-//! are never closer than [`BACKOFF_MS_MIN`] apart, and a transport that is not configured is never
-//! dialled; the tests assert both.
+//! UDP is blocked in many plants, so a failing QUIC is normal: where WebSocket got through and QUIC did
+//! not, it costs nothing for [`QUIC_DISTRUST_MS`], because WebSocket is dialled first and QUIC only
+//! probed. When neither gets through, cloudcore or the uplink is away, and that is no reason to distrust
+//! QUIC. Invariant: two rounds are never closer than [`BACKOFF_MS_MIN`] apart unless a session or a
+//! network ended between them, and a transport that is not configured is never dialled; the tests
+//! assert both.
+
+pub mod networks;
+pub mod pulse;
 
 #[cfg(test)]
 mod tests;
@@ -32,14 +39,15 @@ pub const BACKOFF_MS_MIN: u64 = 500;
 /// Longest wait after a failed round: a returning uplink is used within a minute.
 pub const BACKOFF_MS_MAX: u64 = 60_000;
 
-/// How long a QUIC that did not answer is not dialled first: it is probed instead.
+/// Longest wait after a session that had proven itself: ten thousand nodes that lose theirs together
+/// come back at a rate two cores can shake hands at.
+pub const RETURN_MS_MAX: u64 = 5_000;
+
+/// Longest wait before WebSocket is dialled after a path fell silent: the promise of ten seconds runs.
+pub const SWITCH_MS_MAX: u64 = 500;
+
+/// How long a QUIC that did not answer where WebSocket did is not dialled first: it is probed instead.
 pub const QUIC_DISTRUST_MS: u64 = 10 * 60_000;
-
-/// First probe of QUIC this long after a session on WebSocket began; doubles per silent probe.
-pub const PROBE_MS_MIN: u64 = 60_000;
-
-/// Longest pause between two probes.
-pub const PROBE_MS_MAX: u64 = 30 * 60_000;
 
 /// A session shorter than this does not prove that the other side is well, so it does not reset the back-off.
 pub const PROVEN_MS: u64 = 10_000;
@@ -53,6 +61,25 @@ pub const SUPERSEDED_MS: u64 = 5 * 60_000;
 
 /// Longest `ComeBack` that is obeyed: a broken cloud must not silence a fleet for days.
 pub const COME_BACK_MS_MAX: u64 = 15 * 60_000;
+
+/// How often QUIC is tried while a session lives on WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probing {
+    /// First probe this long after a session began; the pause doubles per silent probe.
+    pub first_ms: u64,
+    /// Longest pause between two probes.
+    pub longest_ms: u64,
+}
+
+impl Default for Probing {
+    /// After a minute, and never less often than every half hour.
+    fn default() -> Self {
+        Self {
+            first_ms: 60_000,
+            longest_ms: 30 * 60_000,
+        }
+    }
+}
 
 /// A way to reach cloudcore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,15 +149,32 @@ pub enum Ended {
 #[derive(Clone, Debug)]
 pub struct Dialler {
     routes: Routes,
+    probing: Probing,
     /// Left of the current round, in order.
     round: Vec<Transport>,
     /// No dial before this time.
     wait_until_ms: u64,
     backoff_ms: u64,
-    /// Until when QUIC is not dialled first; `None` while it is trusted.
-    distrust_quic_until_ms: Option<u64>,
+    quic: Trust,
     probe_ms: u64,
     session: Option<Session>,
+}
+
+/// What is thought of QUIC on this network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Dialled first. The beginning, and again after it answered or a distrust ran out.
+    Full,
+    /// It did not answer. Whether that is QUIC's fault shows when WebSocket gets through: then distrust,
+    /// and when neither does, trust again.
+    Doubted,
+    /// WebSocket got through where QUIC did not: dialled second.
+    Distrusted {
+        /// The time on which the distrust ends by itself.
+        until_ms: u64,
+    },
+    /// A probe was answered and QUIC is dialled first; whether it carries a session is not proven.
+    Promising,
 }
 
 /// A session that was welcomed and has not ended.
@@ -142,32 +186,45 @@ struct Session {
 }
 
 impl Dialler {
-    /// Nothing dialled yet. `worked` is the transport of the last session, as remembered by an
-    /// earlier process.
+    /// Nothing dialled yet, and nothing known of the network.
     #[must_use]
-    pub fn new(routes: Routes, worked: Option<Transport>, now_ms: u64) -> Self {
-        let distrust = matches!(worked, Some(Transport::WebSocket));
+    pub fn new(routes: Routes, probing: Probing, now_ms: u64) -> Self {
         let mut dialler = Self {
             routes,
+            probing,
             round: Vec::new(),
             wait_until_ms: now_ms,
             backoff_ms: BACKOFF_MS_MIN,
-            distrust_quic_until_ms: distrust.then_some(now_ms + QUIC_DISTRUST_MS),
-            probe_ms: PROBE_MS_MIN,
+            quic: Trust::Full,
+            probe_ms: probing.first_ms,
             session: None,
         };
         dialler.round = dialler.new_round(now_ms);
         dialler
     }
 
+    /// The node is on another network now, where `worked` carried the last session: what was thought of
+    /// the old network does not hold on it. A wait that was asked for goes on.
+    pub fn entered_network(&mut self, worked: Option<Transport>, now_ms: u64) {
+        let until_ms = now_ms + QUIC_DISTRUST_MS;
+        self.quic = match worked {
+            Some(Transport::WebSocket) => Trust::Distrusted { until_ms },
+            Some(Transport::Quic) | None => Trust::Full,
+        };
+        self.probe_ms = self.probing.first_ms;
+        self.round = self.new_round(now_ms);
+    }
+
     fn new_round(&self, now_ms: u64) -> Vec<Transport> {
-        let distrusted = self
-            .distrust_quic_until_ms
-            .is_some_and(|until| now_ms < until);
-        match (self.routes, distrusted) {
+        let quic_first = match self.quic {
+            Trust::Full | Trust::Promising => true,
+            Trust::Doubted => false,
+            Trust::Distrusted { until_ms } => now_ms >= until_ms,
+        };
+        match (self.routes, quic_first) {
             (Routes::Only(transport), _) => vec![transport],
-            (Routes::Both, false) => vec![Transport::Quic, Transport::WebSocket],
-            (Routes::Both, true) => vec![Transport::WebSocket, Transport::Quic],
+            (Routes::Both, true) => vec![Transport::Quic, Transport::WebSocket],
+            (Routes::Both, false) => vec![Transport::WebSocket, Transport::Quic],
         }
     }
 
@@ -192,19 +249,38 @@ impl Dialler {
     pub fn failed(&mut self, transport: Transport, now_ms: u64, random: u64) {
         self.round.retain(|left| *left != transport);
         if transport == Transport::Quic {
-            self.distrust_quic_until_ms = Some(now_ms + QUIC_DISTRUST_MS);
+            self.quic_failed(now_ms);
         }
         if self.round.is_empty() {
+            if self.quic == Trust::Doubted {
+                self.quic = Trust::Full;
+            }
             self.back_off(now_ms, random);
+        }
+    }
+
+    fn quic_failed(&mut self, now_ms: u64) {
+        match self.quic {
+            Trust::Promising => {
+                // Its handshakes pass and its sessions do not: switching to it again soon would only hurt.
+                self.probe_ms = (self.probe_ms * 2).min(self.probing.longest_ms);
+                self.quic = Trust::Doubted;
+            }
+            Trust::Distrusted { until_ms } if now_ms < until_ms => {}
+            Trust::Full | Trust::Doubted | Trust::Distrusted { .. } => self.quic = Trust::Doubted,
         }
     }
 
     /// A session on `transport` was welcomed.
     pub fn welcomed(&mut self, transport: Transport, now_ms: u64) {
-        if transport == Transport::Quic {
-            self.distrust_quic_until_ms = None;
-            self.probe_ms = PROBE_MS_MIN;
-        }
+        self.quic = match (transport, self.quic) {
+            (Transport::Quic, Trust::Promising) => Trust::Promising,
+            (Transport::Quic, _) => Trust::Full,
+            (Transport::WebSocket, Trust::Doubted) => Trust::Distrusted {
+                until_ms: now_ms + QUIC_DISTRUST_MS,
+            },
+            (Transport::WebSocket, as_before) => as_before,
+        };
         self.session = Some(Session {
             transport,
             since_ms: now_ms,
@@ -225,7 +301,7 @@ impl Dialler {
 
     /// A probe was not answered: the next one comes later.
     pub fn probe_silent(&mut self, now_ms: u64, random: u64) {
-        self.probe_ms = (self.probe_ms * 2).min(PROBE_MS_MAX);
+        self.probe_ms = (self.probe_ms * 2).min(self.probing.longest_ms);
         let probe_ms = self.probe_ms;
         if let Some(session) = &mut self.session {
             // Up to an eighth more, so that a site whose nodes started together does not probe together.
@@ -235,28 +311,36 @@ impl Dialler {
 
     /// A probe was answered: the caller ends the session with [`Ended::Switching`].
     pub fn probe_answered(&mut self) {
-        self.distrust_quic_until_ms = None;
-        self.probe_ms = PROBE_MS_MIN;
+        self.quic = Trust::Promising;
     }
 
     /// The session, or an attempt that reached cloudcore and was told to go, ended.
     pub fn ended(&mut self, how: Ended, now_ms: u64, random: u64) {
         let session = self.session.take();
-        if session.is_some_and(|session| now_ms.saturating_sub(session.since_ms) >= PROVEN_MS) {
+        let proven =
+            session.is_some_and(|session| now_ms.saturating_sub(session.since_ms) >= PROVEN_MS);
+        let over_quic = session.is_some_and(|session| session.transport == Transport::Quic);
+        if proven {
             self.backoff_ms = BACKOFF_MS_MIN;
+        }
+        if proven && over_quic {
+            self.quic = Trust::Full;
+            self.probe_ms = self.probing.first_ms;
         }
         match how {
             Ended::Switching => {
                 self.round = self.new_round(now_ms);
                 self.wait_until_ms = now_ms;
             }
-            Ended::Lost => self.back_off(now_ms, random),
-            Ended::Silent => {
-                if session.is_some_and(|session| session.transport == Transport::Quic) {
-                    self.distrust_quic_until_ms = Some(now_ms + QUIC_DISTRUST_MS);
-                }
-                self.back_off(now_ms, random);
+            Ended::Silent if over_quic && self.routes == Routes::Both => {
+                self.quic_failed(now_ms);
+                self.wait_until_ms = now_ms + within(random, 0, SWITCH_MS_MAX);
+                self.round = self.new_round(self.wait_until_ms);
             }
+            Ended::Lost | Ended::Silent if proven => {
+                self.pause_within(BACKOFF_MS_MIN, RETURN_MS_MAX, now_ms, random);
+            }
+            Ended::Lost | Ended::Silent => self.back_off(now_ms, random),
             Ended::ComeBack { after_ms } => {
                 self.pause(after_ms.min(COME_BACK_MS_MAX), now_ms, random)
             }
@@ -270,12 +354,15 @@ impl Dialler {
     fn back_off(&mut self, now_ms: u64, random: u64) {
         let high = (self.backoff_ms * 3).min(BACKOFF_MS_MAX);
         self.backoff_ms = within(random, BACKOFF_MS_MIN, high);
-        self.wait_until_ms = now_ms + self.backoff_ms;
-        self.round = self.new_round(self.wait_until_ms);
+        self.pause_within(self.backoff_ms, self.backoff_ms, now_ms, random);
     }
 
     fn pause(&mut self, pause_ms: u64, now_ms: u64, random: u64) {
-        self.wait_until_ms = now_ms + pause_ms + within(random, 0, pause_ms / 4);
+        self.pause_within(pause_ms, pause_ms + pause_ms / 4, now_ms, random);
+    }
+
+    fn pause_within(&mut self, low_ms: u64, high_ms: u64, now_ms: u64, random: u64) {
+        self.wait_until_ms = now_ms + within(random, low_ms, high_ms);
         self.round = self.new_round(self.wait_until_ms);
     }
 }

@@ -13,7 +13,7 @@ use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::{AppError, Base, addresses};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Transports};
 use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
 use crate::desired::{Damage, DesiredStore};
@@ -52,7 +52,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     }
 
     let link_config = link_config(config, &identity, base.boot)?;
-    let (link, ends) = connect(link_config, &identity, &outbox);
+    let (link, ends) = connect(link_config, &identity, &outbox, state.clone());
     let wish = Wish::Fleet {
         store: desired,
         received: ends.received,
@@ -110,14 +110,25 @@ struct LinkEnds {
     applied: watch::Sender<Applied>,
 }
 
-fn connect(config: LinkConfig, identity: &StoredIdentity, outbox: &Outbox) -> (Link, LinkEnds) {
+fn connect(
+    config: LinkConfig,
+    identity: &StoredIdentity,
+    outbox: &Outbox,
+    memory: StateStore,
+) -> (Link, LinkEnds) {
     let (desired, received) = watch::channel(None);
     let (applied, applied_receiver) = watch::channel(Applied::default());
     let channels = LinkChannels {
         desired,
         applied: applied_receiver,
     };
-    let link = Link::spawn(config, &identity.tls(), outbox.clone(), channels);
+    let link = Link::spawn(
+        config,
+        &identity.tls(),
+        outbox.clone(),
+        Some(memory),
+        channels,
+    );
     (link, LinkEnds { received, applied })
 }
 
@@ -154,8 +165,12 @@ fn link_config(
             .or_else(|| (!enrolled.is_empty()).then(|| enrolled.to_owned()))
     };
     Ok(LinkConfig {
-        quic: given(&config.cloud.quic, &identity.file.quic),
-        websocket: given(&config.cloud.websocket, &identity.file.websocket),
+        quic: given(&config.cloud.quic, &identity.file.quic)
+            .filter(|_| config.cloud.transport != Transports::Websocket),
+        websocket: given(&config.cloud.websocket, &identity.file.websocket)
+            .filter(|_| config.cloud.transport != Transports::Quic),
+        connector: config.connector.clone(),
+        probing: config.cloud.probe_quic.resolved(),
         node_uid: identity.node.uid,
         instance: InstanceId::from_bytes(instance),
         boot,

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use edge_core::link::Probing;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::connect::ProxySetting;
 use crate::pipeline::mqtt::{self, MqttConfig, MqttConfigError};
 
 /// The configuration file. Every key is optional, unknown ones are refused.
@@ -35,6 +37,72 @@ pub struct Cloud {
     pub quic: Option<String>,
     /// `host:port` for WebSocket (TCP).
     pub websocket: Option<String>,
+    /// Which transports are used at all. Default `any`: QUIC first, WebSocket where UDP is blocked.
+    #[serde(default)]
+    pub transport: Transports,
+    /// HTTP proxy for WebSocket, `http://user:password@host:port`, or `direct` to ignore the environment.
+    /// Default: HTTPS_PROXY, unless NO_PROXY names the host. QUIC never goes through a proxy.
+    pub proxy: Option<ProxySetting>,
+    /// How often QUIC is tried while WebSocket carries the session.
+    #[serde(default)]
+    pub probe_quic: ProbeQuic,
+}
+
+/// Which transports are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transports {
+    /// Both.
+    #[default]
+    Any,
+    /// QUIC over UDP only.
+    Quic,
+    /// WebSocket over TCP only: where UDP is known to be blocked, or must not be used.
+    Websocket,
+}
+
+/// Pauses between probes, in seconds, 1 to 86400. A probe costs one handshake, some 5 KB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProbeQuic {
+    /// From the beginning of a session to the first one; doubles per silent probe. Default 60.
+    pub first_seconds: Option<u64>,
+    /// The longest. Default 1800.
+    pub longest_seconds: Option<u64>,
+}
+
+/// Bounds of [`ProbeQuic`].
+const PROBE_SECONDS: std::ops::RangeInclusive<u64> = 1..=86_400;
+
+impl ProbeQuic {
+    /// # Errors
+    /// When a pause is outside its bounds.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (field, seconds) in [
+            ("cloud.probeQuic.firstSeconds", self.first_seconds),
+            ("cloud.probeQuic.longestSeconds", self.longest_seconds),
+        ] {
+            if let Some(seconds) = seconds.filter(|seconds| !PROBE_SECONDS.contains(seconds)) {
+                let problem = format!("is {seconds}; it must be between 1 and 86400");
+                return Err(ConfigError::Value { field, problem });
+            }
+        }
+        Ok(())
+    }
+
+    /// With the defaults where nothing is said.
+    #[must_use]
+    pub fn resolved(&self) -> Probing {
+        let default = Probing::default();
+        let first_ms = self.first_seconds.map_or(default.first_ms, |s| s * 1_000);
+        let longest_ms = self
+            .longest_seconds
+            .map_or(default.longest_ms, |s| s * 1_000);
+        Probing {
+            first_ms,
+            longest_ms: longest_ms.max(first_ms),
+        }
+    }
 }
 
 /// An MQTT broker and what is taken from it.

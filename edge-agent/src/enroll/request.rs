@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::connect::{ConnectError, Connector, ProxyUrlError};
+
 /// Port of cloudcore's HTTPS endpoint when the address names none.
 const PORT: u16 = 8443;
 
@@ -49,7 +51,13 @@ pub enum RequestError {
         port: u16,
         /// What the system says.
         #[source]
-        source: std::io::Error,
+        source: ConnectError,
+    },
+    /// HTTPS_PROXY names no proxy.
+    #[error(transparent)]
+    Proxy {
+        /// What is wrong with it.
+        source: ProxyUrlError,
     },
     /// Somebody answers, but it is not the cloudcore the token is from.
     #[error("{address} did not prove to be the cloudcore that made this token")]
@@ -165,8 +173,9 @@ pub(super) async fn send(
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn connect(address: &str, host: &str, port: u16, pin: RootPin) -> Result<Tls, RequestError> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((bare, port)))
+    let refused = |source| RequestError::Proxy { source };
+    let connector = Connector::configured(None).map_err(refused)?;
+    let stream = timeout(CONNECT_TIMEOUT, connector.connect(host, port))
         .await
         .map_err(|_| too_slow(address, "take the connection", CONNECT_TIMEOUT))?
         .map_err(|source| RequestError::Connect {

@@ -8,6 +8,7 @@ use edge_core::link::{Routes, Transport};
 use super::LinkConfig;
 use super::blobs::Channel;
 use super::quic::QuicDialer;
+use super::totals::Totals;
 use super::wire::{Wire, WireError};
 use super::ws::WebSocketDialer;
 
@@ -18,17 +19,20 @@ pub(super) struct Dialers {
 }
 
 impl Dialers {
-    pub(super) fn new(config: &LinkConfig, tls: &Arc<rustls::ClientConfig>) -> Self {
+    pub(super) fn new(
+        config: &LinkConfig,
+        tls: &Arc<rustls::ClientConfig>,
+        totals: &Totals,
+    ) -> Self {
         let quic = config.quic.clone().and_then(|address| {
-            QuicDialer::new(address, tls)
+            QuicDialer::new(address, tls, totals.clone())
                 .inspect_err(|error| tracing::error!(%error, "QUIC cannot be used"))
                 .ok()
         });
-        let websocket = config.websocket.clone();
-        Self {
-            quic,
-            websocket: websocket.map(|address| WebSocketDialer::new(address, tls)),
-        }
+        let websocket = config.websocket.clone().map(|address| {
+            WebSocketDialer::new(address, config.connector.clone(), tls, totals.clone())
+        });
+        Self { quic, websocket }
     }
 
     /// Which of them there are; `None`: no address at all.
@@ -63,14 +67,24 @@ impl Dialers {
         }
     }
 
-    /// Resolves to whether QUIC answers; never when it has no address.
-    pub(super) async fn probe(&self, timeout: Duration) -> bool {
-        match &self.quic {
-            Some(dialer) => {
-                let probe = tokio::time::timeout(timeout, Box::pin(dialer.probe()));
-                matches!(probe.await, Ok(Ok(())))
+    /// Resolves to whether QUIC answers, beside whatever else goes on.
+    pub(super) fn probe(&self, timeout: Duration) -> impl Future<Output = Probe> + Send + 'static {
+        let dialer = self.quic.clone();
+        async move {
+            let Some(dialer) = dialer else {
+                return Probe::Silent;
+            };
+            match tokio::time::timeout(timeout, Box::pin(dialer.probe())).await {
+                Ok(Ok(())) => Probe::Answered,
+                Ok(Err(_)) | Err(_) => Probe::Silent,
             }
-            None => std::future::pending().await,
         }
     }
+}
+
+/// What came of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    Answered,
+    Silent,
 }

@@ -2,15 +2,22 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use edge_core::link::Transport;
 use millwright_identity::SERVER_NAME;
 use millwright_proto::frame::{self, LENGTH_BYTES, PROTOCOL};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
+use rustls::SignatureScheme;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::sign::CertifiedKey;
 
-use super::wire::WireError;
+use super::totals::{Handshake, Totals};
+use super::wire::{WireError, told};
+use crate::connect::{race, resolve, split};
 
 /// Ping this often when nothing is sent: below the 30 s after which strict NATs forget a UDP flow.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -31,20 +38,61 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Tickets of earlier connections kept: cloudcore sends two per connection.
+const TICKETS_MAX: usize = 8;
+
+/// A probe looks this often whether cloudcore confirmed the handshake; quinn tells it only as a counter.
+const CONFIRM_LOOK: Duration = Duration::from_millis(25);
+
 /// Dials cloudcore over QUIC.
 #[derive(Clone)]
 pub(super) struct QuicDialer {
     address: String,
     config: ClientConfig,
+    witness: Arc<Witness>,
+    totals: Totals,
+}
+
+/// Counts how often cloudcore asked for the node's certificate, which it does in full handshakes and never
+/// in resumed ones (RFC 8446, section 4.3.2): quinn does not tell the two apart.
+#[derive(Debug)]
+struct Witness {
+    inner: Arc<dyn ResolvesClientCert>,
+    asked: AtomicU64,
+}
+
+impl ResolvesClientCert for Witness {
+    fn resolve(
+        &self,
+        root_hint_subjects: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.inner.resolve(root_hint_subjects, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.inner.has_certs()
+    }
 }
 
 impl QuicDialer {
     /// # Errors
     /// When the TLS settings cannot carry QUIC.
-    pub(super) fn new(address: String, tls: &rustls::ClientConfig) -> Result<Self, WireError> {
+    pub(super) fn new(
+        address: String,
+        tls: &rustls::ClientConfig,
+        totals: Totals,
+    ) -> Result<Self, WireError> {
         let mut tls = tls.clone();
         tls.alpn_protocols = vec![PROTOCOL.as_bytes().to_vec()];
         tls.enable_early_data = false;
+        tls.resumption = Resumption::in_memory_sessions(TICKETS_MAX);
+        let witness = Arc::new(Witness {
+            inner: Arc::clone(&tls.client_auth_cert_resolver),
+            asked: AtomicU64::new(0),
+        });
+        tls.client_auth_cert_resolver = Arc::clone(&witness) as Arc<dyn ResolvesClientCert>;
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| WireError::Dial {
             transport: "quic",
             address: address.clone(),
@@ -63,7 +111,12 @@ impl QuicDialer {
             .datagram_receive_buffer_size(None);
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport));
-        Ok(Self { address, config })
+        Ok(Self {
+            address,
+            config,
+            witness,
+            totals,
+        })
     }
 
     /// Connects and opens the stream of the session. The caller bounds the time.
@@ -82,9 +135,17 @@ impl QuicDialer {
         })
     }
 
-    /// Handshake only: tells whether QUIC would work.
+    /// Handshake only: tells whether QUIC would work. The caller bounds the time.
     pub(super) async fn probe(&self) -> Result<(), WireError> {
         let (endpoint, connection) = self.connect().await?;
+        // The confirmation comes in a packet of the kind that sessions use. Some middleboxes let the
+        // handshake through and nothing after it.
+        while connection.stats().frame_rx.handshake_done == 0 {
+            tokio::select! {
+                () = tokio::time::sleep(CONFIRM_LOOK) => {}
+                error = connection.closed() => return Err(self.failed(&error)),
+            }
+        }
         connection.close(VarInt::from_u32(0), b"probe");
         // The close is a courtesy; the answer to the probe is known.
         drop(tokio::time::timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await);
@@ -92,17 +153,22 @@ impl QuicDialer {
     }
 
     async fn connect(&self) -> Result<(Endpoint, Connection), WireError> {
-        let mut last = None;
-        let addresses = tokio::net::lookup_host(&self.address)
-            .await
-            .map_err(|error| self.failed(&error))?;
-        for address in addresses {
-            match self.connect_to(address).await {
-                Ok(connected) => return Ok(connected),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| self.failed(&"the name has no address")))
+        let (host, port) =
+            split(&self.address).ok_or_else(|| self.failed(&"it is not written as host:port"))?;
+        let addresses = resolve(host, port).await;
+        let addresses = addresses.map_err(|error| self.failed(&told(&error)))?;
+        let asked = self.witness.asked.load(Ordering::Relaxed);
+        let connected = race(addresses, |address| self.connect_to(address)).await;
+        let connected =
+            connected.map_err(|last| last.unwrap_or_else(|| self.failed(&"it has no address")))?;
+        let kind = match self.witness.asked.load(Ordering::Relaxed) == asked {
+            true => Handshake::Resumed,
+            false => Handshake::Full,
+        };
+        let stats = connected.1.stats();
+        let bytes = (stats.udp_tx.bytes, stats.udp_rx.bytes);
+        self.totals.shook_hands(Transport::Quic, kind, bytes);
+        Ok(connected)
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<(Endpoint, Connection), WireError> {
@@ -171,5 +237,13 @@ impl QuicWire {
 
     pub(super) fn connection(&self) -> Connection {
         self.connection.clone()
+    }
+
+    /// Frames sent that cloudcore's transport acknowledges, and its acknowledgements. Frames that only the
+    /// transport itself needs (windows, connection ids) go out in answer to something and are left out.
+    pub(super) fn pulse(&self) -> (u64, u64) {
+        let stats = self.connection.stats();
+        let asked = stats.frame_tx.stream + stats.frame_tx.ping;
+        (asked, stats.frame_rx.acks)
     }
 }

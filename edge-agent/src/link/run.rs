@@ -1,40 +1,35 @@
-//! The loop of the link: dial, say Hello, run the session, and again.
+//! The loop of the link: dial, say Hello, run the session ([`live`]), and again.
+
+mod live;
 
 use std::time::{Duration, Instant};
 
 use edge_core::link::{Dialler, Ended, Step, Transport};
-use millwright_proto::frame;
-use millwright_proto::link::{Applied, FenceReason, Uplink};
+use millwright_proto::link::{Applied, FenceReason};
 use tokio::sync::watch;
 
 use super::blobs::Channel;
 use super::dial::Dialers;
+use super::network::NetworkMemory;
 use super::session::{Action, Session, SessionEnd};
 use super::totals::{Totals, whole_ms};
-use super::wire::{Wire, WireError};
+use super::wire::WireError;
 use super::{LinkConfig, LinkState, LinkStatus, ReceivedDesired};
 use crate::store::Outbox;
-
-/// Handing one frame to the transport may take this long: a peer that reads nothing is dead.
-const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+use live::Live;
 
 /// Everything the task owns.
 pub(super) struct Runner {
     pub(super) config: LinkConfig,
     pub(super) dialers: Dialers,
     pub(super) outbox: Outbox,
+    pub(super) networks: NetworkMemory,
     pub(super) desired: watch::Sender<Option<ReceivedDesired>>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) state: watch::Sender<LinkState>,
     pub(super) totals: Totals,
     pub(super) channel: watch::Sender<Option<Channel>>,
     pub(super) stopped: watch::Receiver<bool>,
-}
-
-/// A session that has been welcomed.
-struct Live {
-    wire: Wire,
-    session: Session,
 }
 
 /// How one dial ended.
@@ -54,9 +49,9 @@ impl Runner {
             self.set_status(LinkStatus::Disabled);
             return;
         };
-        let worked = self.outbox.greet().await.ok().and_then(|g| g.worked);
+        self.networks.load().await;
         let mut stopped = self.stopped.clone();
-        let mut dialler = Dialler::new(routes, worked, now_ms());
+        let mut dialler = Dialler::new(routes, self.config.probing, now_ms());
         while !*stopped.borrow() {
             let (transport, timeout_ms) = match dialler.next(now_ms()) {
                 Step::Wait { until_ms } => {
@@ -72,6 +67,10 @@ impl Runner {
                     timeout_ms,
                 } => (transport, timeout_ms),
             };
+            if let Some(worked) = self.networks.moved() {
+                dialler.entered_network(worked, now_ms());
+                continue;
+            }
             let timeout = Duration::from_millis(timeout_ms);
             let dialled = tokio::select! {
                 dialled = Box::pin(self.dial(transport, timeout)) => dialled,
@@ -80,6 +79,7 @@ impl Runner {
             match dialled {
                 Dialled::Live(live) => {
                     dialler.welcomed(transport, now_ms());
+                    self.networks.carried(transport).await;
                     let end = self.live(*live, transport, &mut dialler, now_ms).await;
                     self.ended(&end, transport);
                     dialler.ended(outcome(&end), now_ms(), random());
@@ -150,115 +150,6 @@ impl Runner {
         }
     }
 
-    /// Runs a welcomed session to its end.
-    async fn live(
-        &mut self,
-        mut live: Live,
-        transport: Transport,
-        dialler: &mut Dialler,
-        now_ms: impl Fn() -> u64,
-    ) -> SessionEnd {
-        let end = match self.exchange(&mut live, transport, dialler, now_ms).await {
-            Ok(end) => end,
-            Err(reason) => SessionEnd::Lost(reason),
-        };
-        self.channel.send_replace(None);
-        self.totals.session_ended();
-        live.wire.close().await;
-        end
-    }
-
-    async fn exchange(
-        &mut self,
-        live: &mut Live,
-        transport: Transport,
-        dialler: &mut Dialler,
-        now_ms: impl Fn() -> u64,
-    ) -> Result<SessionEnd, String> {
-        let text = |error: WireError| error.to_string();
-        let mut stopped = self.stopped.clone();
-        let mut backlog = self.outbox.backlog();
-        let applied = self.applied.borrow_and_update().clone();
-        let first = live.session.welcome_persisted(applied);
-        live.send(&first).await.map_err(text)?;
-        loop {
-            backlog.borrow_and_update();
-            self.pump(live).await?;
-            let deadline = live.session.deadline();
-            let probe_at = dialler.probe_at_ms();
-            let probe_pause = probe_at.map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
-            tokio::select! {
-                body = live.wire.receive() => {
-                    let body = body.map_err(text)?;
-                    let action = live.session.received(body, Instant::now());
-                    if let Some(end) = self.act(action).await? {
-                        return Ok(end);
-                    }
-                }
-                changed = backlog.changed() => {
-                    changed.map_err(|_| "the outbox is closed".to_owned())?;
-                }
-                changed = self.applied.changed() => {
-                    if changed.is_err() {
-                        return Ok(SessionEnd::Stopping);
-                    }
-                    let applied = self.applied.borrow_and_update().clone();
-                    if let Some(uplink) = live.session.applied(applied) {
-                        live.send(&uplink).await.map_err(text)?;
-                    }
-                }
-                () = until(deadline) => return Ok(live.session.expired()),
-                () = pause(probe_pause) => {
-                    // The session waits for the probe: a few round trips, or three seconds of silence
-                    // once in a long while, and nothing is lost by it.
-                    let timeout = Duration::from_millis(edge_core::link::QUIC_DIAL_MS);
-                    if self.dialers.probe(timeout).await {
-                        dialler.probe_answered();
-                        tracing::info!(%transport, "QUIC answers again: switching to it");
-                        return Ok(SessionEnd::Switching);
-                    }
-                    dialler.probe_silent(now_ms(), random());
-                }
-                () = stopping(&mut stopped) => return Ok(SessionEnd::Stopping),
-            }
-        }
-    }
-
-    /// Sends what the outbox has, as far as there is room.
-    async fn pump(&mut self, live: &mut Live) -> Result<(), String> {
-        while let Some(room) = live.session.room() {
-            let offered = self.outbox.offer(room).await;
-            let offered = offered.map_err(|error| error.to_string())?;
-            if offered.is_empty() {
-                break;
-            }
-            for outgoing in offered {
-                let uplink = live.session.offer(outgoing, Instant::now());
-                live.send(&uplink)
-                    .await
-                    .map_err(|error| error.to_string())?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn act(&mut self, action: Option<Action>) -> Result<Option<SessionEnd>, String> {
-        match action {
-            Some(Action::Acknowledge { stream, through }) => {
-                let taken = self.outbox.acknowledge(stream, through).await;
-                taken.map_err(|error| error.to_string())?;
-            }
-            Some(Action::Desired(desired)) => {
-                tracing::info!(generation = %desired.generation, "desired state received");
-                self.desired.send_replace(Some(desired));
-            }
-            Some(Action::End(end)) => return Ok(Some(end)),
-            // The session lets only the first Welcome through, and that one was taken by the dial.
-            Some(Action::Welcomed { .. }) | None => {}
-        }
-        Ok(None)
-    }
-
     fn ended(&self, end: &SessionEnd, transport: Transport) {
         match end {
             SessionEnd::Lost(reason) | SessionEnd::Silent(reason) => {
@@ -300,16 +191,6 @@ impl Runner {
     }
 }
 
-impl Live {
-    async fn send(&mut self, uplink: &Uplink) -> Result<(), WireError> {
-        let body = frame::encode_body(uplink)?;
-        match tokio::time::timeout(SEND_TIMEOUT, self.wire.send(body)).await {
-            Ok(sent) => sent,
-            Err(_elapsed) => Err(WireError::Ended("cloudcore reads nothing".to_owned())),
-        }
-    }
-}
-
 fn outcome(end: &SessionEnd) -> Ended {
     match end {
         SessionEnd::Lost(_) | SessionEnd::Stopping => Ended::Lost,
@@ -342,20 +223,6 @@ const fn fence_name(reason: FenceReason) -> &'static str {
 async fn stopping(stopped: &mut watch::Receiver<bool>) {
     // An error means that the handle is gone, and then nobody wants the link either.
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn pause(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn random() -> u64 {

@@ -38,6 +38,8 @@ async fn agent(cloud: &Cloud, quic: Option<String>, websocket: Option<String>) -
     let config = LinkConfig {
         quic,
         websocket,
+        connector: Connector::direct(),
+        probing: Probing::default(),
         node_uid: NodeUid::from_bytes([1; 16]),
         instance: InstanceId::from_bytes([2; 16]),
         boot: BootId::from_bytes([3; 16]),
@@ -51,7 +53,7 @@ async fn agent(cloud: &Cloud, quic: Option<String>, websocket: Option<String>) -
         desired: desired_sender,
         applied,
     };
-    let link = Link::spawn(config, &cloud.client_tls(), outbox.clone(), channels);
+    let link = Link::spawn(config, &cloud.client_tls(), outbox.clone(), None, channels);
     Agent {
         link,
         outbox,
@@ -142,7 +144,9 @@ async fn a_cut_session_is_resumed_without_loss_or_repetition() {
 async fn blobs_come_over_http_when_there_is_no_quic() {
     let cloud = Cloud::start().await;
     let address = cloud.serve_blobs_over_http().await;
-    let dialer = ws::WebSocketDialer::new(address, &cloud.client_tls());
+    let connector = Connector::direct();
+    let totals = totals::Totals::default();
+    let dialer = ws::WebSocketDialer::new(address, connector, &cloud.client_tls(), totals);
     let channel = blobs::Channel::WebSocket {
         dialer,
         meter: Arc::default(),
@@ -166,4 +170,39 @@ async fn without_a_session_blobs_are_offline() {
         matches!(refused, Err(BlobError::Offline { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn later_connections_resume_the_first_over_both_transports() {
+    let cloud = Cloud::start().await;
+    let totals = totals::Totals::default();
+    let handshakes = || {
+        let LinkTotals {
+            full_handshakes,
+            resumed_handshakes,
+            ..
+        } = totals.read();
+        (full_handshakes, resumed_handshakes)
+    };
+    // The ticket may come a moment after the handshake, so that the second connection may still miss it.
+    let resumed = async {
+        let tls = cloud.client_tls();
+        let quic = quic::QuicDialer::new(cloud.quic(), &tls, totals.clone()).unwrap();
+        quic.probe().await.unwrap();
+        assert_eq!(handshakes(), (1, 0));
+        while handshakes().1 == 0 {
+            quic.probe().await.unwrap();
+        }
+        let (full, resumed) = handshakes();
+        let connector = Connector::direct();
+        let websocket =
+            ws::WebSocketDialer::new(cloud.websocket(), connector, &tls, totals.clone());
+        websocket.dial().await.unwrap().close().await;
+        // A ticket of QUIC is none for WebSocket.
+        assert_eq!(handshakes(), (full + 1, resumed));
+        while handshakes().1 == resumed {
+            websocket.dial().await.unwrap().close().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, resumed).await.unwrap();
 }

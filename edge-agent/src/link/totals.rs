@@ -21,6 +21,19 @@ pub struct LinkTotals {
     pub sent_bytes: u64,
     /// Bytes received, counted likewise.
     pub received_bytes: u64,
+    /// TLS handshakes with certificates, of sessions, probes and blobs.
+    pub full_handshakes: u64,
+    /// TLS handshakes that resumed an earlier connection and needed none.
+    pub resumed_handshakes: u64,
+}
+
+/// How a TLS handshake went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// Both sides proved themselves by certificate.
+    Full,
+    /// A ticket of an earlier connection was enough.
+    Resumed,
 }
 
 /// Bytes of one connection, as they pass.
@@ -28,6 +41,16 @@ pub struct LinkTotals {
 pub(super) struct Meter {
     pub(super) sent_bytes: AtomicU64,
     pub(super) received_bytes: AtomicU64,
+}
+
+impl Meter {
+    /// Sent, received.
+    pub(super) fn read(&self) -> (u64, u64) {
+        (
+            self.sent_bytes.load(Ordering::Relaxed),
+            self.received_bytes.load(Ordering::Relaxed),
+        )
+    }
 }
 
 /// Where the bytes of a live connection are read from.
@@ -51,10 +74,7 @@ impl Gauge {
                 let stats = connection.stats();
                 (stats.udp_tx.bytes, stats.udp_rx.bytes)
             }
-            Self::WebSocket(meter) => (
-                meter.sent_bytes.load(Ordering::Relaxed),
-                meter.received_bytes.load(Ordering::Relaxed),
-            ),
+            Self::WebSocket(meter) => meter.read(),
         }
     }
 }
@@ -66,7 +86,7 @@ struct Books {
     live: Option<(Gauge, Instant)>,
 }
 
-/// Owned by the link's task, which alone writes; read by telemetry at the cut of a window. A lock, so
+/// Owned by the link's task, which alone writes (blob transfers add their handshakes); read by telemetry at the cut of a window. A lock, so
 /// that the end of a session is never seen half booked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals(Arc<Mutex<Books>>);
@@ -83,6 +103,17 @@ impl Totals {
         let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         books.ended = books.sum();
         books.live = None;
+    }
+
+    /// A handshake over `transport` is through, after this many bytes without headers.
+    pub(super) fn shook_hands(&self, transport: Transport, kind: Handshake, bytes: (u64, u64)) {
+        let (sent_bytes, received_bytes) = bytes;
+        tracing::debug!(%transport, ?kind, sent_bytes, received_bytes, "TLS handshake");
+        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kind {
+            Handshake::Full => books.ended.full_handshakes += 1,
+            Handshake::Resumed => books.ended.resumed_handshakes += 1,
+        }
     }
 
     pub(super) fn read(&self) -> LinkTotals {

@@ -1,5 +1,7 @@
 //! A connection that carries frames, whichever transport it is.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use millwright_proto::frame::FrameError;
 use thiserror::Error;
@@ -23,6 +25,18 @@ pub(super) enum WireError {
     /// What arrived or was to be sent is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
+}
+
+/// An error and what caused it, in one line.
+pub(super) fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// One open connection.
@@ -53,6 +67,15 @@ impl Wire {
         match self {
             Self::Quic(wire) => wire.close().await,
             Self::WebSocket(wire) => wire.close().await,
+        }
+    }
+
+    /// For [`edge_core::link::pulse`]: what was sent that the other side must answer, and the answers.
+    /// `None` over WebSocket, where the kernel keeps them to itself.
+    pub(super) fn pulse(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Quic(wire) => Some(wire.pulse()),
+            Self::WebSocket(_) => None,
         }
     }
 

@@ -8,9 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge_core::link::Transport;
 use futures_util::{SinkExt as _, StreamExt as _};
 use millwright_identity::server_name;
 use millwright_proto::frame::{FRAME_BYTES_MAX, PROTOCOL};
+use rustls::HandshakeKind;
+use rustls::client::Resumption;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -23,8 +26,9 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::totals::Meter;
-use super::wire::WireError;
+use super::totals::{Handshake, Meter, Totals};
+use super::wire::{WireError, told};
+use crate::connect::{Connector, split};
 
 /// Ping this often: middleboxes commonly forget a silent TCP flow after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -43,21 +47,35 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(super) type Stream = TlsStream<Metered>;
 
+/// Tickets of earlier connections kept: cloudcore sends two per connection.
+const TICKETS_MAX: usize = 8;
+
 /// Dials cloudcore over TCP: for the session and, beside it, for blobs.
 #[derive(Clone)]
 pub(super) struct WebSocketDialer {
     address: String,
-    connector: TlsConnector,
+    connector: Connector,
+    tls: TlsConnector,
+    totals: Totals,
 }
 
 impl WebSocketDialer {
-    pub(super) fn new(address: String, tls: &rustls::ClientConfig) -> Self {
+    pub(super) fn new(
+        address: String,
+        connector: Connector,
+        tls: &rustls::ClientConfig,
+        totals: Totals,
+    ) -> Self {
         let mut tls = tls.clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         tls.enable_early_data = false;
+        // Of its own: a ticket of the QUIC listener is of no use here and would be spent for nothing.
+        tls.resumption = Resumption::in_memory_sessions(TICKETS_MAX);
         Self {
             address,
-            connector: TlsConnector::from(Arc::new(tls)),
+            connector,
+            tls: TlsConnector::from(Arc::new(tls)),
+            totals,
         }
     }
 
@@ -93,20 +111,25 @@ impl WebSocketDialer {
 
     /// A TLS connection, its bytes counted by `meter`.
     pub(super) async fn connect(&self, meter: &Arc<Meter>) -> Result<Stream, WireError> {
-        let socket = TcpStream::connect(&self.address)
-            .await
-            .map_err(|error| self.failed(&error))?;
-        socket
-            .set_nodelay(true)
-            .map_err(|error| self.failed(&error))?;
+        let (host, port) =
+            split(&self.address).ok_or_else(|| self.failed(&"it is not written as host:port"))?;
+        let socket = self.connector.connect(host, port).await;
+        let socket = socket.map_err(|error| self.failed(&told(&error)))?;
         let metered = Metered {
             socket,
             meter: Arc::clone(meter),
         };
-        self.connector
-            .connect(server_name(), metered)
-            .await
-            .map_err(|error| self.failed(&error))
+        let stream = self.tls.connect(server_name(), metered).await;
+        let stream = stream.map_err(|error| self.failed(&error))?;
+        let kind = match stream.get_ref().1.handshake_kind() {
+            Some(HandshakeKind::Resumed) => Handshake::Resumed,
+            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) | None => {
+                Handshake::Full
+            }
+        };
+        self.totals
+            .shook_hands(Transport::WebSocket, kind, meter.read());
+        Ok(stream)
     }
 
     /// `host:port` as dialled.

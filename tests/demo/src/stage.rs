@@ -10,13 +10,16 @@ use millwright_tests::broker::Broker;
 use millwright_tests::checkout;
 use millwright_tests::cloud::Cloud;
 use millwright_tests::packages::{Package, onnxruntime};
-use millwright_tests::relay::UdpRelay;
 use millwright_tests::wait::until;
+use millwright_tests::wan::{Lane, Wan};
 
 use crate::sensors;
 
 /// Sites with one node each.
 const NODES: [(&str, &str); 2] = [("leipzig", "press-1"), ("gdansk", "mill-1")];
+
+/// The network of the demo only blocks; what it draws is never used.
+const SEED: u64 = 1;
 
 /// Short windows, so that a demo of a minute sees several; a plant keeps the default of 60 s.
 pub(crate) const SUMMARY_WINDOW_SECONDS: u32 = 5;
@@ -37,7 +40,7 @@ pub(crate) struct Stage {
     cloud: Cloud,
     broker: Broker,
     nodes: Vec<DemoNode>,
-    blocked: Option<UdpRelay>,
+    blocked: Option<Wan>,
 }
 
 impl Stage {
@@ -64,11 +67,12 @@ impl Stage {
             cloud.create_site(site)?;
             let mut options = options(&broker, site, name)?;
             if udp_blocked && index == NODES.len() - 1 {
-                let relay = UdpRelay::start(cloud.addresses().quic).await?;
-                relay.swallow();
-                options.quic = Some(relay.address());
+                let wan =
+                    Wan::start(SEED, cloud.addresses().quic, cloud.addresses().websocket).await?;
+                wan.cut(&Lane::UDP);
+                options.quic = Some(wan.quic());
                 say(format!("{name}: every datagram to cloudcore is swallowed"));
-                blocked = Some(relay);
+                blocked = Some(wan);
             }
             let agent = Agent::start(&cloud, &directory, site, name, &options).await?;
             let transport = connected(&cloud, name).await?;
@@ -109,7 +113,13 @@ impl Stage {
 
     /// Datagrams of the blocked node that never arrived; `None` when none is blocked.
     pub(crate) fn swallowed(&self) -> Option<u64> {
-        self.blocked.as_ref().map(UdpRelay::swallowed)
+        let wan = self.blocked.as_ref()?;
+        Some(
+            Lane::UDP
+                .iter()
+                .map(|lane| wan.traffic().on(*lane).lost)
+                .sum(),
+        )
     }
 
     /// Signs and pushes packages.

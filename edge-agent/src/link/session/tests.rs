@@ -8,6 +8,8 @@ fn config() -> LinkConfig {
     LinkConfig {
         quic: None,
         websocket: None,
+        connector: crate::connect::Connector::direct(),
+        probing: edge_core::link::Probing::default(),
         node_uid: NodeUid::from_bytes([1; 16]),
         instance: InstanceId::from_bytes([2; 16]),
         boot: BootId::from_bytes([3; 16]),

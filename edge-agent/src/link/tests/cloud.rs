@@ -143,7 +143,10 @@ async fn serve_quic(endpoint: quinn::Endpoint, books: Arc<Mutex<Books>>) {
         let connection = incoming.await.unwrap();
         let books = Arc::clone(&books);
         tokio::spawn(async move {
-            let (send, receive) = connection.accept_bi().await.unwrap();
+            // A probe opens no stream.
+            let Ok((send, receive)) = connection.accept_bi().await else {
+                return;
+            };
             let peer = Peer::Quic(send, receive, BytesMut::new());
             tokio::spawn(session(peer, books));
             while let Ok((send, receive)) = connection.accept_bi().await {
