@@ -144,6 +144,7 @@ impl RunConfig {
             cloud: Cloud {
                 quic: arguments.quic.or(file.cloud.quic),
                 websocket: arguments.websocket.or(file.cloud.websocket),
+                api: file.cloud.api,
             },
             mqtt: file.mqtt,
         })

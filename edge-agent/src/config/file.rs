@@ -35,6 +35,8 @@ pub struct Cloud {
     pub quic: Option<String>,
     /// `host:port` for WebSocket (TCP).
     pub websocket: Option<String>,
+    /// `host:port` of the HTTPS endpoint, where certificates are renewed (TCP).
+    pub api: Option<String>,
 }
 
 /// An MQTT broker and what is taken from it.
