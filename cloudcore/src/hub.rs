@@ -16,6 +16,7 @@
 
 mod admission;
 mod blobs;
+mod identity;
 mod quic;
 mod run;
 mod session;
@@ -25,15 +26,17 @@ mod ws;
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use millwright_identity::TlsError;
+use millwright_identity::ServerCredentials;
 use millwright_proto::ids::{Incarnation, NodeUid};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
-use crate::pki::{PkiError, ServerIdentity};
+use crate::auth::Refusals;
+use crate::pki::PkiError;
 use crate::registry::Registry;
 use crate::signals::{Signals, draining};
 use crate::store::Store;
@@ -42,9 +45,6 @@ use crate::tasks::ingest::{Ingest, SessionKey};
 /// Why the hub cannot start.
 #[derive(Debug, Error)]
 pub(crate) enum HubError {
-    /// The certificate does not fit.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The certificate cannot carry QUIC.
     #[error("the server certificate cannot carry QUIC: {0}")]
     Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
@@ -61,12 +61,18 @@ pub(crate) struct HubParts {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) ingest: Ingest,
+    /// Bounds how many refusals are audited.
+    pub(crate) refusals: Refusals,
     pub(crate) signals: Arc<Signals>,
-    pub(crate) server: Arc<ServerIdentity>,
+    pub(crate) credentials: Arc<ServerCredentials>,
     pub(crate) incarnation: Incarnation,
     /// Makes stateless resets, so that agents notice a restarted cloudcore at once.
     pub(crate) reset_key: [u8; 64],
 }
+
+/// How often live sessions are held against the store, in case a signal was lost: a revoked node is cut off within 60
+/// seconds, whatever happens.
+const BARRED_LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The sockets the hub accepts on.
 pub(crate) struct HubListeners {
@@ -117,7 +123,7 @@ pub(crate) fn start(
     shutdown: watch::Receiver<bool>,
 ) -> Result<impl Future<Output = ()> + Send + use<>, HubError> {
     let endpoint = quic::endpoint(&parts, listeners.quic)?;
-    let acceptor = ws::acceptor(&parts)?;
+    let acceptor = ws::acceptor(&parts);
     let hub = Arc::new(Hub {
         parts,
         live: Mutex::default(),
@@ -194,9 +200,11 @@ async fn follow_signals(hub: Arc<Hub>) {
     let mut shutdown = hub.shutdown.clone();
     let mut desired = hub.parts.signals.desired.subscribe();
     let mut revoked = hub.parts.signals.revoked.subscribe();
+    let mut look = tokio::time::interval(BARRED_LOOK_EVERY);
     loop {
         tokio::select! {
             () = draining(&mut shutdown) => break,
+            _ = look.tick() => end_barred(&hub).await,
             node = desired.recv() => match node {
                 Ok(node) => drop(hub.table().get(&node).map(Live::desired_changed)),
                 Err(RecvError::Lagged(_)) => hub.table().values().for_each(Live::desired_changed),
@@ -210,3 +218,18 @@ async fn follow_signals(hub: Arc<Hub>) {
         }
     }
 }
+
+/// Ends sessions of nodes that may not have one.
+async fn end_barred(hub: &Hub) {
+    match hub.parts.store.barred_nodes().await {
+        Ok(barred) => {
+            let table = hub.table();
+            let live = barred.iter().filter_map(|node| table.get(node));
+            live.for_each(|live| live.end(Ending::Revoked));
+        }
+        Err(fault) => tracing::warn!(error = %fault, "cannot look for revoked nodes; trying again"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -339,3 +339,6 @@ fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> StoredIdentityError 
         problem: problem.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

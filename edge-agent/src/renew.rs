@@ -142,3 +142,6 @@ impl Renewal {
         let _ = self.task.await;
     }
 }
+
+#[cfg(test)]
+mod tests;

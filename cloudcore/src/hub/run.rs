@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::wire::{Wire, WireError};
-use super::{Ending, Hub, Orders, session};
+use super::{Ending, Hub, Orders, identity, session};
 use crate::pki::{self, PkiError};
 use crate::signals::draining;
 use crate::store::StoreError;
@@ -77,14 +77,21 @@ enum Greeting {
     Refused(Downlink),
 }
 
-async fn greet(hub: &Hub, identity: &NodeIdentity, wire: &mut Wire) -> Result<Greeting, Broken> {
+async fn greet(hub: &Hub, node: &NodeIdentity, wire: &mut Wire) -> Result<Greeting, Broken> {
     let body = tokio::time::timeout(HELLO_WITHIN, wire.receive())
         .await
         .map_err(|_| Broken::Slow("say Hello"))??;
-    let hello = match session::hello(body, identity, wire.transport(), pki::random()?) {
+    let hello = match session::hello(body, node, wire.transport(), pki::random()?) {
         Ok(hello) => hello,
-        Err(refusal) => return Ok(Greeting::Refused(refusal)),
+        Err(refusal) => {
+            identity::audit(hub, node, &refusal).await;
+            return Ok(Greeting::Refused(refusal));
+        }
     };
+    if let Some(refusal) = identity::foreign(hub, node).await? {
+        identity::audit(hub, node, &refusal).await;
+        return Ok(Greeting::Refused(refusal));
+    }
     let admission = hub.parts.ingest.hello(&hello).await?;
     if let Some(refusal) = session::refusal(&admission) {
         return Ok(Greeting::Refused(refusal));
