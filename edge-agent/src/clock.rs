@@ -112,6 +112,13 @@ impl FleetClock {
         self.known().floor_s()
     }
 
+    /// What the wall clock says, when it is not believed and may be right; see [`KnownTime::doubtful`].
+    #[must_use]
+    pub fn doubtful_s(&self) -> Option<u64> {
+        let wall_s = self.reading().wall_s;
+        self.known().doubtful(wall_s)
+    }
+
     /// What the device's clocks say.
     #[must_use]
     pub fn reading(&self) -> Reading {

@@ -203,12 +203,13 @@ impl StoredIdentity {
         rcgen::KeyPair::from_pem(&pem).map_err(|error| damaged(&path, &error))
     }
 
-    /// Puts a renewed certificate in the place of the one before: on the disk first, then into use.
+    /// Puts a renewed certificate in the place of the one before: on the disk first, then into use. A disk that takes
+    /// no writes does not keep it out of use: after a restart the identity key gets another one.
     pub(crate) fn renew(
         &self,
         key_pem: &str,
         chain: &[CertificateDer<'static>],
-    ) -> Result<(), StoredIdentityError> {
+    ) -> Result<Kept, StoredIdentityError> {
         let text = tls_pem(key_pem, chain);
         let path = self.directory.join(TLS);
         let own = parse_certified_key(&path, text.as_bytes())?;
@@ -218,10 +219,23 @@ impl StoredIdentity {
             source,
         };
         NodeCredentials::new(own).map_err(unfit)?;
-        replace_file(&path, text.as_bytes(), PRIVATE)?;
+        let written = replace_file(&path, text.as_bytes(), PRIVATE);
         let own = parse_certified_key(&path, text.as_bytes())?;
-        self.credentials.replace(own).map_err(unfit)
+        self.credentials.replace(own).map_err(unfit)?;
+        Ok(match written {
+            Ok(()) => Kept::OnDisk,
+            Err(error) => Kept::InMemory(error),
+        })
     }
+}
+
+/// Where a renewed certificate is.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// In use now and after a restart.
+    OnDisk,
+    /// In use until this process ends.
+    InMemory(DataDirError),
 }
 
 /// Key and chain as they lie in one file.

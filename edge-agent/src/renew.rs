@@ -43,7 +43,7 @@ pub struct CertificateFacts {
     pub judged_at: u64,
     /// When this process renewed it last.
     pub renewed_at: Option<u64>,
-    /// Why the last attempt to renew it failed; `None` after a success.
+    /// Why the last attempt to renew it failed, or why the renewed one is not on the disk; `None` after a success.
     pub last_error: Option<String>,
 }
 

@@ -66,6 +66,13 @@ impl KnownTime {
         }
     }
 
+    /// What the wall clock says, when it is too far ahead to be believed and nobody has told better: it may be right.
+    #[must_use]
+    pub fn doubtful(&self, wall_s: u64) -> Option<u64> {
+        let ahead = wall_s > self.floor_s.saturating_add(AHEAD_S_MAX);
+        (self.told.is_none() && ahead).then_some(wall_s)
+    }
+
     /// A time that has certainly passed.
     #[must_use]
     pub const fn floor_s(&self) -> u64 {

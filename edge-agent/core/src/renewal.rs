@@ -33,6 +33,10 @@ pub const REFUSED_MS: u64 = 60 * 60_000;
 /// than the longest back-off of the link, so that a usual outage renews nothing.
 pub const SUSPECT_MS: u64 = 5 * 60_000;
 
+/// The same, when a wall clock that is not believed says that the certificate is over: a session with one that is still
+/// good begins sooner.
+pub const DOUBT_MS: u64 = 5_000;
+
 /// Never asleep for longer: the clock may have jumped meanwhile.
 const LOOK_MS_MAX: u64 = 60_000;
 
@@ -50,7 +54,7 @@ pub enum Failure {
 #[must_use]
 pub fn next(now_s: u64, not_before_s: u64, not_after_s: u64, random: u64) -> u64 {
     let life_s = not_after_s.saturating_sub(not_before_s);
-    let part = |of_24: u64| not_before_s.saturating_add(of_24.saturating_mul(life_s / 24));
+    let part = |of_24: u64| not_before_s.saturating_add(of_24.saturating_mul(life_s) / 24);
     within(random, part(EARLIEST_OF_24), part(LATEST_OF_24)).max(now_s)
 }
 
@@ -58,6 +62,7 @@ pub fn next(now_s: u64, not_before_s: u64, not_after_s: u64, random: u64) -> u64
 #[derive(Clone, Debug)]
 pub struct Schedule {
     renew_at_s: u64,
+    not_after_s: u64,
     life_ms: u64,
     /// No attempt before, on the running clock.
     not_before_ms: u64,
@@ -73,6 +78,7 @@ impl Schedule {
         let life_s = not_after_s.saturating_sub(not_before_s);
         Self {
             renew_at_s: next(0, not_before_s, not_after_s, random),
+            not_after_s,
             life_ms: life_s.saturating_mul(1000),
             not_before_ms: 0,
             backoff_ms: PAUSE_MS_MIN,
@@ -103,14 +109,25 @@ impl Schedule {
     }
 
     /// How long to wait for the next attempt, in milliseconds; 0: it is due. `unconnected_since_ms`: since when there
-    /// has been no session. Ask again after at most this time, and when a session begins or ends.
+    /// has been no session. `doubtful_s`: see [`crate::clock::KnownTime::doubtful`]. Ask again after at most this
+    /// time, and when a session begins or ends.
     #[must_use]
-    pub fn wait_ms(&self, now_s: u64, since_ms: u64, unconnected_since_ms: Option<u64>) -> u64 {
+    pub fn wait_ms(
+        &self,
+        now_s: u64,
+        since_ms: u64,
+        unconnected_since_ms: Option<u64>,
+        doubtful_s: Option<u64>,
+    ) -> u64 {
         let life = self.renew_at_s.saturating_sub(now_s).saturating_mul(1000);
+        let patience_ms = match doubtful_s.is_some_and(|wall_s| wall_s > self.not_after_s) {
+            true => DOUBT_MS,
+            false => SUSPECT_MS,
+        };
         let suspicion = unconnected_since_ms
             .filter(|_| !self.suspected)
             .map_or(u64::MAX, |began| {
-                began.saturating_add(SUSPECT_MS).saturating_sub(since_ms)
+                began.saturating_add(patience_ms).saturating_sub(since_ms)
             });
         let pause = self.not_before_ms.saturating_sub(since_ms);
         life.min(suspicion).max(pause).min(LOOK_MS_MAX)

@@ -75,7 +75,8 @@ fn a_renewed_certificate_is_the_one_in_use_and_the_one_after_a_restart() {
     fleet.identity(2040).store(&layout).unwrap();
     let identity = StoredIdentity::load_with(&layout, no_clock).unwrap();
     let (key, chain) = fleet.issue(2041);
-    identity.renew(&key, &chain).unwrap();
+    let kept = identity.renew(&key, &chain).unwrap();
+    assert!(matches!(kept, Kept::OnDisk), "{kept:?}");
     let resolver = Arc::clone(&identity.tls().client_auth_cert_resolver);
     assert_eq!(resolver.resolve(&[], &[]).unwrap().cert, chain);
     assert_eq!(begins(&layout), year(2041));
@@ -127,7 +128,8 @@ fn a_renewal_after_an_unfinished_one_succeeds() {
     fs::write(layout.identity().join("tls.pem.new"), "half").unwrap();
     let identity = StoredIdentity::load_with(&layout, no_clock).unwrap();
     let (key, chain) = fleet.issue(2041);
-    identity.renew(&key, &chain).unwrap();
+    let kept = identity.renew(&key, &chain).unwrap();
+    assert!(matches!(kept, Kept::OnDisk), "{kept:?}");
     assert_eq!(begins(&layout), year(2041));
     assert!(!layout.identity().join("tls.pem.new").exists());
 }

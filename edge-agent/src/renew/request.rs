@@ -8,12 +8,15 @@ use rustls_pki_types::CertificateDer;
 use super::RenewError;
 use crate::enroll::certificate_request;
 use crate::https::Https;
-use crate::identity::StoredIdentity;
+use crate::identity::{Kept, StoredIdentity};
 
 const PATH: &str = "/api/v1/renew";
 
-/// Gets a new certificate and puts it into use; returns how long it is good.
-pub(super) async fn renew(identity: &StoredIdentity, cloud: &str) -> Result<Validity, RenewError> {
+/// Gets a new certificate and puts it into use; returns how long it is good, and where it is.
+pub(super) async fn renew(
+    identity: &StoredIdentity,
+    cloud: &str,
+) -> Result<(Validity, Kept), RenewError> {
     let identity_key = identity.identity_key()?;
     let tls_key =
         KeyPair::generate().map_err(|error| RenewError::Key("make a new TLS key", error))?;
@@ -51,8 +54,8 @@ pub(super) async fn renew(identity: &StoredIdentity, cloud: &str) -> Result<Vali
         .map(|der| CertificateDer::from(der.to_vec()))
         .collect();
     let validity = check(identity, &chain)?;
-    identity.renew(&tls_key.serialize_pem(), &chain)?;
-    Ok(validity)
+    let kept = identity.renew(&tls_key.serialize_pem(), &chain)?;
+    Ok((validity, kept))
 }
 
 /// Sends one request. The answer tells the time: over TLS with the fleet's root, so it is cloudcore that says it.

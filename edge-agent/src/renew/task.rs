@@ -7,8 +7,9 @@ use edge_core::renewal::Schedule;
 use millwright_identity::Validity;
 use tokio::sync::watch;
 
-use super::{CertificateFacts, Parts, RenewError, request};
+use super::{CertificateFacts, Parts, request};
 use crate::clock::FleetClock;
+use crate::identity::Kept;
 use crate::journal::Severity;
 use crate::link::LinkStatus;
 
@@ -51,9 +52,12 @@ impl Task {
             let now_s = self.clock.now_s();
             self.facts.send_modify(|facts| facts.judged_at = now_s);
             let since_ms = self.clock.reading().boot_ms;
-            let wait_ms = self
-                .schedule
-                .wait_ms(now_s, since_ms, self.unconnected_since_ms);
+            let wait_ms = self.schedule.wait_ms(
+                now_s,
+                since_ms,
+                self.unconnected_since_ms,
+                self.clock.doubtful_s(),
+            );
             if wait_ms == 0 {
                 self.attempt().await;
                 continue;
@@ -86,18 +90,23 @@ impl Task {
     }
 
     async fn attempt(&mut self) {
-        let was_over = self.facts.borrow().is_over();
+        let before_ends_s = self.facts.borrow().not_after;
         let renewed = request::renew(&self.parts.identity, &self.parts.cloud).await;
         let since_ms = self.clock.reading().boot_ms;
         match renewed {
-            Ok(validity) => {
+            Ok((validity, kept)) => {
                 self.schedule = self.schedule.renewed(
                     validity.not_before,
                     validity.not_after,
                     since_ms,
                     random(),
                 );
+                // Cloudcore has told the time by now.
+                let was_over = self.clock.now_s() > before_ends_s;
                 self.tell_renewed(validity, was_over);
+                if let Kept::InMemory(error) = kept {
+                    self.tell_failed(&error);
+                }
             }
             Err(error) => {
                 self.schedule.failed(error.kind(), since_ms, random());
@@ -112,8 +121,8 @@ impl Task {
             true => "the certificate had run out and was renewed by the identity key",
             false => "the certificate was renewed",
         };
-        let journal = &self.parts.journal;
-        journal.record(Severity::Normal, "CertificateRenewed", None, message);
+        // A log line and no event: cloudcore has one in the transaction that issued.
+        tracing::info!(not_after = validity.not_after, "{message}");
         let now_s = self.clock.now_s();
         self.facts.send_replace(CertificateFacts {
             not_before: validity.not_before,
@@ -126,13 +135,13 @@ impl Task {
     }
 
     /// Told once per kind of failure: a plant that is cut off for weeks must not fill its own backlog with this.
-    fn tell_failed(&self, error: &RenewError) {
+    fn tell_failed(&self, error: &dyn std::error::Error) {
         let reason = chain_of(error);
         let told = self.facts.borrow().last_error.as_ref() == Some(&reason);
         if told {
-            tracing::debug!(reason, "the certificate could not be renewed");
+            tracing::debug!(reason, "the renewal of the certificate failed");
         } else {
-            let message = format!("the certificate could not be renewed: {reason}");
+            let message = format!("the renewal of the certificate failed: {reason}");
             let journal = &self.parts.journal;
             journal.record(
                 Severity::Warning,

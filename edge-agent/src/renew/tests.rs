@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::Reading;
 use crate::data_dir::Layout;
+use crate::identity::Kept;
 use crate::link::LinkStatus;
 use crate::telemetry::clock::Clock;
-use cloud::{Answers, Cloud, ENROLLED_S, LIFE_S, MONTH_S, UID};
+use cloud::{Answers, Cloud, ENROLLED_S, LIFE_S, MONTH_S};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -42,7 +43,8 @@ impl Device {
     }
 
     async fn renew(&self, cloud: &Cloud) -> Result<u64, RenewError> {
-        let validity = request::renew(&self.identity, &cloud.address()).await?;
+        let (validity, kept) = request::renew(&self.identity, &cloud.address()).await?;
+        assert!(matches!(kept, Kept::OnDisk), "{kept:?}");
         Ok(validity.not_after)
     }
 }
@@ -113,6 +115,24 @@ async fn an_answer_that_does_not_fit_is_refused_and_the_certificate_stays() {
 }
 
 #[tokio::test]
+async fn a_disk_that_takes_no_writes_does_not_keep_a_renewed_certificate_out_of_use() {
+    let cloud = Cloud::start(ENROLLED_S + MONTH_S).await;
+    let device = Device::enrolled(&cloud, ENROLLED_S);
+    // A directory in the way of the new file: no user can write there, root included.
+    let unfinished = device.layout.identity().join("tls.pem.new");
+    std::fs::create_dir(&unfinished).unwrap();
+    let before = device.identity.tls();
+    let before = before.client_auth_cert_resolver.resolve(&[], &[]).unwrap();
+    let renewed = request::renew(&device.identity, &cloud.address()).await;
+    assert!(matches!(renewed, Ok((_, Kept::InMemory(_)))), "{renewed:?}");
+    let now = device.identity.tls();
+    let now = now.client_auth_cert_resolver.resolve(&[], &[]).unwrap();
+    assert_ne!(now.cert, before.cert);
+    let kept = load(&device.layout, &Arc::default());
+    assert_eq!(kept.validity, device.identity.validity);
+}
+
+#[tokio::test]
 async fn a_revoked_node_is_told_so_and_asks_rarely() {
     let cloud = Cloud::start(ENROLLED_S).await;
     let device = Device::enrolled(&cloud, ENROLLED_S);
@@ -124,7 +144,7 @@ async fn a_revoked_node_is_told_so_and_asks_rarely() {
 
 #[tokio::test]
 async fn the_task_renews_what_is_over_and_says_so_and_keeps_the_floor() {
-    let cloud_s = ENROLLED_S + 12 * MONTH_S;
+    let cloud_s = ENROLLED_S + 3 * MONTH_S;
     let cloud = Cloud::start(cloud_s).await;
     let device = Device::enrolled(&cloud, cloud_s);
     let (_status, link) = watch::channel(LinkState {

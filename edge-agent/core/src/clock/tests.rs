@@ -20,6 +20,12 @@ fn a_clock_years_ahead_is_not_believed_and_stops_nothing() {
     assert_eq!(known.now(FLOOR + AHEAD_S_MAX, 5), FLOOR + AHEAD_S_MAX);
     assert_eq!(known.now(FLOOR + AHEAD_S_MAX + 1, 5), FLOOR);
     assert_eq!(known.now(u64::MAX, 5), FLOOR);
+    // It may be right: the device may have lain in a store for a year.
+    assert_eq!(known.doubtful(FLOOR + AHEAD_S_MAX), None);
+    assert_eq!(known.doubtful(FLOOR + 365 * DAY), Some(FLOOR + 365 * DAY));
+    let mut told = known;
+    told.told(FLOOR, 5);
+    assert_eq!(told.doubtful(FLOOR + 365 * DAY), None);
 }
 
 #[test]

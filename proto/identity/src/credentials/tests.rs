@@ -64,6 +64,44 @@ fn a_replaced_node_certificate_is_shown_at_the_next_handshake_of_every_copy_of_t
 }
 
 #[test]
+fn nobody_but_a_node_of_this_fleet_gets_in() {
+    let (fleet, other) = (Fleet::new(), Fleet::new());
+    let (_, server, good) = ends(&fleet);
+    let settings = Arc::new(renewed_server_config_for_nodes(&server));
+    let client = |own| Arc::new(rooted_client_config(fleet.root(), own).unwrap());
+    assert!(shake(&client(Some(good)), &settings).is_ok());
+    let mut expired = node_leaf();
+    expired.years = (2020, 2021);
+    let mut for_servers = node_leaf();
+    for_servers.usage = cloud_leaf().usage;
+    let strangers = [
+        ("no certificate", None),
+        ("a node of another fleet", Some(other.node(&node_leaf()))),
+        ("the CA of servers", Some(fleet.cloud(&node_leaf()))),
+        ("cloudcore's own", Some(fleet.cloud(&cloud_leaf()))),
+        ("a server's usage", Some(fleet.node(&for_servers))),
+        ("an end in 2021", Some(fleet.node(&expired))),
+        ("self-signed", Some(self_signed())),
+    ];
+    for (who, own) in strangers {
+        assert!(shake(&client(own), &settings).is_err(), "{who}");
+    }
+}
+
+/// A node's certificate that nobody but its own key vouches for.
+fn self_signed() -> CertifiedKey {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = node_leaf().names;
+    params.extended_key_usages = node_leaf().usage;
+    let certificate = params.self_signed(&key).unwrap();
+    CertifiedKey {
+        chain: vec![certificate.der().clone()],
+        key: rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    }
+}
+
+#[test]
 fn a_key_that_does_not_fit_changes_nothing() {
     let fleet = Fleet::new();
     let (node, server, first) = ends(&fleet);
