@@ -96,4 +96,4 @@ async fn count(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

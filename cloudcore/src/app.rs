@@ -13,8 +13,9 @@ use crate::api::watch::WATCHES_MAX;
 use crate::auth::{self, BootstrapError, Refusals};
 use crate::config::Config;
 use crate::health::Metrics;
-use crate::pki::{self, Authority, PkiError, ServerIdentity};
+use crate::pki::{self, Lifetime, Pki, PkiError};
 use crate::registry::{Registry, RegistryError};
+use crate::renew::Renewals;
 use crate::signals::Signals;
 use crate::store::{Store, StoreError, StoreIdentity};
 
@@ -38,10 +39,12 @@ pub(crate) struct App {
     pub(crate) store: Store,
     /// Blobs.
     pub(crate) registry: Registry,
-    /// Signs certificates of nodes.
-    pub(crate) authority: Authority,
-    /// The certificate of this server.
-    pub(crate) server: Arc<ServerIdentity>,
+    /// Signs certificates of nodes, and holds the one of this server.
+    pub(crate) pki: Arc<Pki>,
+    /// How long certificates of nodes are good.
+    pub(crate) node_lifetime: Lifetime,
+    /// Challenges and bounds of renewals.
+    pub(crate) renewals: Renewals,
     /// Wakes the planner and the hub.
     pub(crate) signals: Arc<Signals>,
     /// Counts for Prometheus.
@@ -95,21 +98,21 @@ impl App {
         let store = Store::open(data_dir).await?;
         let identity = store.identity(fresh_identity()?).await?;
         let fleet: TrustDomain = identity.fleet.parse()?;
-        let authority = Authority::open(&data_dir.join("pki"), &fleet, now)?;
-        let server = authority.server(&fleet, &config.public_names, now)?;
+        let pki = Pki::open(&data_dir.join("pki"), &fleet, &config.public_names, now)?;
         let registry = Registry::open(data_dir).await?;
         if let Some(file) = auth::bootstrap(&store, data_dir, now).await? {
             tracing::info!(file = %file.display(), "the first admin token is in this file");
         }
         tracing::info!(
-            fleet = %fleet, incarnation = %identity.incarnation, ca_pin = %authority.pin(),
+            fleet = %fleet, incarnation = %identity.incarnation, ca_pin = %pki.authority().pin(),
             data_dir = %data_dir.display(), "the data directory is open"
         );
         Ok(Self {
             store,
             registry,
-            authority,
-            server: Arc::new(server),
+            pki: Arc::new(pki),
+            node_lifetime: config.node_certificate_lifetime,
+            renewals: Renewals::new()?,
             signals: Arc::new(Signals::default()),
             metrics: Metrics::default(),
             refusals: Refusals::default(),
@@ -123,7 +126,7 @@ impl App {
 }
 
 /// What a store becomes that is nobody yet.
-fn fresh_identity() -> Result<StoreIdentity, PkiError> {
+pub(crate) fn fresh_identity() -> Result<StoreIdentity, PkiError> {
     Ok(StoreIdentity {
         fleet: format!("{}.millwright.internal", hex::encode(pki::random::<8>()?)),
         incarnation: Incarnation::from_bytes(pki::random()?),

@@ -13,6 +13,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::pki::Lifetime;
 use crate::spelling::nearest;
 
 /// Read from the working directory when `--config` is not given and it exists.
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) advertise_host: Option<String>,
     /// Seconds of one summary window on every node. Default: 0, which leaves it to each node.
     pub(crate) summary_window_seconds: u32,
+    /// How long certificates of nodes are good, `5s` to `365d`; nodes renew at two thirds. Default: `30d`.
+    pub(crate) node_certificate_lifetime: Lifetime,
     /// How log lines look: `text` or `json`. Default: `text`.
     pub(crate) log_format: LogFormat,
     /// What is logged, as `tracing` filter directives. Default: `info`.
@@ -100,6 +103,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     summary_window_seconds: Option<u32>,
+    /// How long certificates of nodes are good, 5s to 365d; nodes renew at two thirds [default: 30d]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_certificate_lifetime: Option<Lifetime>,
     /// How log lines look [default: text]
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +150,7 @@ impl Default for Config {
             public_names: Vec::new(),
             advertise_host: None,
             summary_window_seconds: 0,
+            node_certificate_lifetime: Lifetime::default(),
             log_format: LogFormat::Text,
             log: "info".to_owned(),
         }

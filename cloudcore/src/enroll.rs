@@ -60,7 +60,7 @@ pub(crate) async fn enroll(
     let mut write = app.store.write().await?;
     let token = find_token(&mut write, request).await?;
     let identity = NodeIdentity {
-        fleet: app.server.fleet.clone(),
+        fleet: app.pki.fleet().clone(),
         tenant: stored_name("tenant", &token.tenant)?,
         site: stored_name("site", &token.site)?,
         node,
@@ -73,7 +73,8 @@ pub(crate) async fn enroll(
     if !asks_again {
         check_free(&mut write, &identity).await?;
     }
-    let certificate = app.authority.sign_node(&identity, &request.csr, now)?;
+    let authority = app.pki.authority();
+    let certificate = authority.sign_node(&identity, &request.csr, app.node_lifetime, now)?;
     let newcomer = Newcomer {
         identity: &identity,
         identity_key: &request.identity_public_key,
@@ -282,7 +283,7 @@ fn response(
     let chain = certificate.chain.iter();
     EnrollResponse {
         certificate_chain: chain.map(|der| der.to_vec().into()).collect(),
-        root: app.authority.root().to_vec().into(),
+        root: app.pki.authority().root().to_vec().into(),
         fleet: identity.fleet.to_string(),
         tenant: identity.tenant.to_string(),
         site: identity.site.to_string(),
@@ -300,7 +301,10 @@ where
 }
 
 /// A name that was checked when it was stored.
-fn stored_name<T: std::str::FromStr>(what: &'static str, text: &str) -> Result<T, Failure> {
+pub(crate) fn stored_name<T: std::str::FromStr>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, Failure> {
     text.parse().map_err(|_| {
         Failure::new(
             ProblemType::Internal,

@@ -112,7 +112,7 @@ async fn text(app: &App) -> Result<String, StoreError> {
     let version = *app.store.versions().borrow();
     let name = "cloudcore_resource_version";
     one(&mut text, name, "counter", "Writes of resources", version);
-    let expires = app.server.expires.as_second();
+    let expires = app.pki.server_expires().as_second();
     let name = "cloudcore_certificate_expiry_timestamp_seconds";
     one(
         &mut text,

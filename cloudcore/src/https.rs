@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use millwright_identity::{CertifiedKey, TlsError};
+use millwright_identity::ServerCredentials;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -50,13 +50,10 @@ pub(crate) enum Security {
 
 impl Security {
     /// TLS as this server, for HTTP/1.1.
-    ///
-    /// # Errors
-    /// When certificate and key do not fit.
-    pub(crate) fn tls(own: CertifiedKey) -> Result<Self, TlsError> {
-        let mut config = millwright_identity::server_config(own)?;
+    pub(crate) fn tls(own: &Arc<ServerCredentials>) -> Self {
+        let mut config = millwright_identity::renewed_server_config(own);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self::Tls(TlsAcceptor::from(Arc::new(config))))
+        Self::Tls(TlsAcceptor::from(Arc::new(config)))
     }
 }
 

@@ -17,6 +17,7 @@
 mod admission;
 mod blobs;
 mod cid;
+mod identity;
 mod quic;
 mod recall;
 mod run;
@@ -27,8 +28,9 @@ mod ws;
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use millwright_identity::TlsError;
+use millwright_identity::ServerCredentials;
 use millwright_proto::ids::{Incarnation, NodeUid};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -36,7 +38,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use self::recall::Recall;
-use crate::pki::{self, PkiError, ServerIdentity};
+use crate::auth::Refusals;
+use crate::pki::{self, PkiError};
 use crate::registry::Registry;
 use crate::signals::{Signals, draining};
 use crate::store::{QuicPeer, Store};
@@ -45,9 +48,6 @@ use crate::tasks::ingest::{Ingest, SessionKey};
 /// Why the hub cannot start.
 #[derive(Debug, Error)]
 pub(crate) enum HubError {
-    /// The certificate does not fit.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The certificate cannot carry QUIC.
     #[error("the server certificate cannot carry QUIC: {0}")]
     Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
@@ -64,14 +64,20 @@ pub(crate) struct HubParts {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) ingest: Ingest,
+    /// Bounds how many refusals are audited.
+    pub(crate) refusals: Refusals,
     pub(crate) signals: Arc<Signals>,
-    pub(crate) server: Arc<ServerIdentity>,
+    pub(crate) credentials: Arc<ServerCredentials>,
     pub(crate) incarnation: Incarnation,
     /// Makes stateless resets, so that agents notice a restarted cloudcore at once.
     pub(crate) reset_key: [u8; 64],
     /// The QUIC sessions that the process before this one left behind.
     pub(crate) recall: Vec<(NodeUid, QuicPeer)>,
 }
+
+/// How often live sessions are held against the store, in case a signal was lost: a revoked node is cut off within 60
+/// seconds, whatever happens.
+const BARRED_LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The sockets the hub accepts on.
 pub(crate) struct HubListeners {
@@ -135,7 +141,7 @@ pub(crate) fn start(
         peers: std::mem::take(&mut parts.recall),
     };
     let endpoint = quic::endpoint(&parts, listeners.quic)?;
-    let acceptor = ws::acceptor(&parts)?;
+    let acceptor = ws::acceptor(&parts);
     let hub = Arc::new(Hub {
         parts,
         live: Mutex::default(),
@@ -221,9 +227,11 @@ async fn follow_signals(hub: Arc<Hub>) {
     let mut shutdown = hub.shutdown.clone();
     let mut desired = hub.parts.signals.desired.subscribe();
     let mut revoked = hub.parts.signals.revoked.subscribe();
+    let mut look = tokio::time::interval(BARRED_LOOK_EVERY);
     loop {
         tokio::select! {
             () = draining(&mut shutdown) => break,
+            _ = look.tick() => end_barred(&hub).await,
             node = desired.recv() => match node {
                 Ok(node) => drop(hub.table().get(&node).map(Live::desired_changed)),
                 Err(RecvError::Lagged(_)) => hub.table().values().for_each(Live::desired_changed),
@@ -237,3 +245,18 @@ async fn follow_signals(hub: Arc<Hub>) {
         }
     }
 }
+
+/// Ends sessions of nodes that may not have one.
+async fn end_barred(hub: &Hub) {
+    match hub.parts.store.barred_nodes().await {
+        Ok(barred) => {
+            let table = hub.table();
+            let live = barred.iter().filter_map(|node| table.get(node));
+            live.for_each(|live| live.end(Ending::Revoked));
+        }
+        Err(fault) => tracing::warn!(error = %fault, "cannot look for revoked nodes; trying again"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
-//! Millwright's central service: `cloudcore serve`, `backup` and `restore`.
+//! Millwright's central service: `cloudcore serve`, `backup`, `restore` and `ca`.
 
 mod api;
 mod app;
 mod auth;
 mod backup;
+mod ca;
 mod config;
 mod enroll;
 mod health;
@@ -11,6 +12,7 @@ mod https;
 mod hub;
 mod pki;
 mod registry;
+mod renew;
 mod serve;
 mod signals;
 mod spelling;
@@ -26,6 +28,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use ca::CaCommand;
 use config::{Config, LogFormat, ServeFlags};
 
 /// Millwright's central service
@@ -58,6 +61,9 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
     },
+    /// Look at the certificate authority, and rotate it
+    #[command(subcommand)]
+    Ca(CaCommand),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +79,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     match command {
+        Command::Ca(command) => {
+            let now = jiff::Timestamp::now();
+            print!("{}", runtime.block_on(ca::run(command, now))?);
+            Ok(())
+        }
         Command::Serve(flags) => {
             let config = Config::read(&flags)?;
             log(&config)?;

@@ -13,6 +13,9 @@
 //! servers have separate issuing CAs, and sessions trust only the one for nodes, so neither kind of
 //! certificate can pass for the other.
 //!
+//! While the server runs, [`Pki`] renews its certificate and takes over what `cloudcore ca rotate` has made, without a
+//! restart and without touching a live session.
+//!
 //! On failure nothing is half made: a missing file is made anew only where that is safe (a server
 //! certificate); a missing root beside existing certificates is an error, because a new root would
 //! lock out every agent.
@@ -20,14 +23,16 @@
 mod authority;
 mod error;
 mod files;
+mod live;
 mod node;
 mod server;
+pub(crate) mod show;
 
 pub(crate) use authority::Authority;
 pub(crate) use error::PkiError;
 pub(crate) use files::{random, read_or_make_secret, write_private};
-pub(crate) use node::NodeCertificate;
-pub(crate) use server::ServerIdentity;
+pub(crate) use live::Pki;
+pub(crate) use node::{Lifetime, NodeCertificate};
 
 #[cfg(test)]
 mod tests;

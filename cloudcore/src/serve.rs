@@ -7,7 +7,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millwright_identity::TlsError;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use thiserror::Error;
@@ -15,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{Addresses, App, OpenError};
+use crate::auth::Refusals;
 use crate::config::Config;
 use crate::https::{self, Security};
 use crate::hub::{self, HubError, HubListeners, HubParts};
@@ -68,9 +68,6 @@ pub(crate) enum ServeError {
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    /// TLS settings.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }
 
 /// `addresses.json`.
@@ -94,7 +91,7 @@ pub(crate) async fn serve(
     let (stop, shutdown) = watch::channel(false);
     let app = App::open(&config, listeners.addresses(), shutdown.clone()).await?;
     let app = Arc::new(app);
-    let tls = Security::tls(app.server.certified_key())?;
+    let tls = Security::tls(app.pki.credentials());
     let api = https::serve(
         listeners.api,
         tls,
@@ -122,6 +119,7 @@ pub(crate) async fn serve(
     tasks.spawn(api);
     tasks.spawn(metrics);
     tasks.spawn(planner.run(shutdown.clone()));
+    tasks.spawn(Arc::clone(&app.pki).keep(shutdown.clone()));
     tasks.spawn(expire::run(app.store.clone(), shutdown));
     let ended = tokio::select! {
         () = ending => Ok(()),
@@ -144,7 +142,8 @@ async fn hub_parts(data_dir: &Path, app: &App, ingest: Ingest) -> Result<HubPart
         ingest,
         recall: app.store.quic_peers().await?,
         signals: Arc::clone(&app.signals),
-        server: Arc::clone(&app.server),
+        refusals: Refusals::default(),
+        credentials: Arc::clone(app.pki.credentials()),
         incarnation: app.incarnation,
         reset_key: pki::read_or_make_secret(&data_dir.join("pki").join(RESET_KEY_FILE))?,
     })
@@ -185,7 +184,7 @@ fn write_addresses(data_dir: &Path, app: &App) -> Result<(), ServeError> {
         websocket: websocket.to_string(),
         quic: quic.to_string(),
         metrics: metrics.to_string(),
-        ca_pin: app.authority.pin().to_string(),
+        ca_pin: app.pki.authority().pin().to_string(),
     };
     let text = serde_json::to_vec_pretty(&document).expect("five texts are always JSON");
     let path = data_dir.join(ADDRESSES_FILE);

@@ -39,7 +39,7 @@ pub(crate) use changes::{Change, Changes};
 pub(crate) use error::StoreError;
 pub(crate) use ingest::{KnownNode, KnownSession, NewSession, NewWindow, StreamKey};
 pub(crate) use meta::StoreIdentity;
-pub(crate) use nodes::NewNodeIdentity;
+pub(crate) use nodes::{NewNodeIdentity, RegisteredNode};
 pub(crate) use planning::{
     DesiredRow, DeviceRow, PlanningRows, SessionRow, StoredContent, StoredDesired, StoredSlot,
 };

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! lock  addresses.json  desired.a  desired.b
-//! identity/{identity.key, tls.key, chain.pem, root.pem, node.json}   trust/*.pem
+//! identity/{identity.key, tls.pem, root.pem, node.json, time-floor}   trust/*.pem
 //! packages/<model>/<version>-<digest>/   packages/.incoming/<model>-<version>-<digest>/
 //! state/  outbox/                                                    (sled)
 //! ```

@@ -11,23 +11,27 @@
 //! one. The identity appears as a whole or not at all.
 
 mod keys;
-mod request;
 
-use std::time::SystemTime;
-
-use millwright_identity::{JoinToken, JoinTokenError, NodeIdentity, RootPin};
+use millwright_identity::{
+    JoinToken, JoinTokenError, NodeIdentity, RootPin, Validity, pinned_client_config,
+};
 use millwright_proto::ids::NodeName;
 use millwright_proto::link::{EnrollRequest, EnrollResponse};
+use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 
 use crate::config::EnrollArguments;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::https::{self, Https};
 use crate::identity::trust::{self, TrustError};
-use crate::identity::{NewIdentity, NodeFile, remove_dir};
+use crate::identity::{NewIdentity, NodeFile, recover, remove_dir, tls_pem};
 use keys::PendingKeys;
 
+pub use crate::https::RequestError;
 pub use keys::KeysError;
-pub use request::RequestError;
+pub(crate) use keys::certificate_request;
+
+const PATH: &str = "/api/v1/enroll";
 
 /// Why this machine was not enrolled.
 #[derive(Debug, Error)]
@@ -78,6 +82,7 @@ pub async fn enroll(arguments: &EnrollArguments) -> Result<NodeIdentity, EnrollE
     };
     let data_dir = DataDir::open(&arguments.data_dir)?;
     let layout = data_dir.layout();
+    recover(layout)?;
     if layout.identity().exists() && !arguments.force {
         return Err(EnrollError::Exists {
             path: layout.identity(),
@@ -87,7 +92,9 @@ pub async fn enroll(arguments: &EnrollArguments) -> Result<NodeIdentity, EnrollE
     trust::read(&arguments.trust_keys)?;
     let keys = PendingKeys::load_or_make(layout)?;
     let request = build_request(&token, &name, &keys, arguments)?;
-    let response = request::send(&arguments.cloud, token.root_pin, &request).await?;
+    let tls = pinned_client_config(token.root_pin);
+    let mut https = Https::connect(&arguments.cloud, tls).await?;
+    let response: EnrollResponse = https.post(PATH, &request).await?;
     let identity = check(&response, token.root_pin, &keys)?;
     trust::install(layout, &arguments.trust_keys)?;
     new_identity(&response, &identity, &keys, &arguments.cloud).store(layout)?;
@@ -155,22 +162,24 @@ fn new_identity(
     keys: &PendingKeys,
     cloud: &str,
 ) -> NewIdentity {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let chain: Vec<CertificateDer<'_>> = response
+        .certificate_chain
+        .iter()
+        .map(|der| CertificateDer::from(&der[..]))
+        .collect();
+    // The beginning of the certificate is cloudcore's time; this device's own clock may be dead.
+    let begun = chain.first().map(|leaf| Validity::of_certificate(leaf));
     NewIdentity {
         identity_key: keys.identity_pem().to_owned(),
-        tls_key: keys.tls_pem().to_owned(),
-        chain: response
-            .certificate_chain
-            .iter()
-            .map(|der| certificate_pem(der))
-            .collect(),
-        root: certificate_pem(&response.root),
+        tls: tls_pem(keys.tls_pem(), &chain),
+        root: pem::encode(&pem::Pem::new("CERTIFICATE", &response.root[..])),
         file: NodeFile {
             quic: reachable(&response.quic_address, cloud),
             websocket: reachable(&response.websocket_address, cloud),
+            cloud: cloud.to_owned(),
             node: identity.node.to_string(),
             site: identity.site.to_string(),
-            enrolled_at: now.map_or(0, |now| now.as_secs()),
+            enrolled_at: begun.map_or(0, |validity| validity.map_or(0, |own| own.not_before)),
         },
     }
 }
@@ -178,16 +187,12 @@ fn new_identity(
 /// An address without a host (`:10002`) or with an unspecified one is on the host that answered.
 fn reachable(address: &str, cloud: &str) -> String {
     let unspecified = ["", "0.0.0.0", "[::]"];
-    match (address.rsplit_once(':'), request::split(cloud)) {
+    match (address.rsplit_once(':'), https::split(cloud)) {
         (Some((host, port)), Ok((cloud_host, _))) if unspecified.contains(&host) => {
             format!("{cloud_host}:{port}")
         }
         (Some(_) | None, _) => address.to_owned(),
     }
-}
-
-fn certificate_pem(der: &[u8]) -> String {
-    pem::encode(&pem::Pem::new("CERTIFICATE", der))
 }
 
 #[cfg(test)]

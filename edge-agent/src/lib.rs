@@ -11,6 +11,7 @@
 //! decides is in the crate `edge-core`; here is what does it. [`app`] wires the parts.
 
 pub mod app;
+pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod control;
@@ -19,11 +20,13 @@ pub mod desired;
 pub mod enroll;
 pub mod executor;
 pub mod fetch;
+pub(crate) mod https;
 pub mod identity;
 pub mod journal;
 pub mod link;
 pub mod local;
 pub mod pipeline;
+pub mod renew;
 pub mod serving;
 pub mod store;
 pub mod telemetry;

@@ -74,6 +74,8 @@ pub struct LinkChannels {
     pub desired: watch::Sender<Option<ReceivedDesired>>,
     /// What the node has made of its desired state; its generation and digest go into Hello.
     pub applied: watch::Receiver<Applied>,
+    /// Gets the time cloudcore says in every Welcome, in Unix milliseconds.
+    pub server_time_ms: watch::Sender<u64>,
 }
 
 /// A desired state as it arrived.
@@ -152,6 +154,7 @@ impl Link {
             outbox,
             desired: channels.desired,
             applied: channels.applied,
+            server_time_ms: channels.server_time_ms,
             state: state_sender,
             totals: totals.clone(),
             channel: channel_sender,

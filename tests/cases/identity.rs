@@ -23,7 +23,7 @@ fn check_refused(output: &Output, directory: &Path, secret: &str, words: &str) {
     );
     assert!(!said.contains(secret), "it prints the secret: {said}");
     assert!(
-        !directory.join("agent/identity/chain.pem").exists(),
+        !directory.join("agent/identity").exists(),
         "an identity was left behind"
     );
 }

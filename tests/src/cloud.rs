@@ -41,6 +41,8 @@ pub struct Cloud {
     directory: PathBuf,
     addresses: CloudAddresses,
     process: Process,
+    /// Flags of `cloudcore serve` beside those every case has.
+    flags: Vec<String>,
 }
 
 impl Cloud {
@@ -50,12 +52,22 @@ impl Cloud {
     /// # Errors
     /// When it does not come up.
     pub async fn start(directory: &Path) -> Result<Self> {
+        Self::start_with(directory, &[]).await
+    }
+
+    /// Like [`Cloud::start`], with further flags of `cloudcore serve`.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_with(directory: &Path, flags: &[&str]) -> Result<Self> {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, addresses) = serve(directory, [loopback; 4]).await?;
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let (process, addresses) = serve(directory, [loopback; 4], &flags).await?;
         let cloud = Self {
             directory: directory.to_owned(),
             addresses,
             process,
+            flags,
         };
         cloud.login()?;
         Ok(cloud)
@@ -94,7 +106,7 @@ impl Cloud {
     pub async fn start_again(&mut self) -> Result<()> {
         let at = &self.addresses;
         let listen = [at.api, at.websocket, at.quic, at.metrics];
-        (self.process, self.addresses) = serve(&self.directory, listen).await?;
+        (self.process, self.addresses) = serve(&self.directory, listen, &self.flags).await?;
         Ok(())
     }
 
@@ -278,7 +290,11 @@ impl Cloud {
 }
 
 /// Starts `cloudcore serve` listening on `[api, websocket, quic, metrics]` and waits for its addresses.
-async fn serve(directory: &Path, listen: [SocketAddr; 4]) -> Result<(Process, CloudAddresses)> {
+async fn serve(
+    directory: &Path,
+    listen: [SocketAddr; 4],
+    flags: &[String],
+) -> Result<(Process, CloudAddresses)> {
     let data = directory.join("cloud");
     let file = data.join("addresses.json");
     if file.exists() {
@@ -296,6 +312,7 @@ async fn serve(directory: &Path, listen: [SocketAddr; 4]) -> Result<(Process, Cl
     command.args(["--quic-address", &quic, "--metrics-address", &metrics]);
     command
         .args(["--advertise-host", "127.0.0.1"])
+        .args(flags)
         .arg("--data-dir")
         .arg(&data);
     let mut process = Process::start("cloudcore", &mut command, &directory.join("cloudcore.log"))?;

@@ -166,7 +166,20 @@ fn of_nodes(routes: &mut Vec<Route>) {
     .without_token()
     .takes_bytes(Media::Protobuf)
     .answers_bytes(200, Media::Protobuf);
-    routes.push(Route::new(post, "/enroll", enrollment::enroll, enroll));
+    routes.push(Route::new(
+        post.clone(),
+        "/enroll",
+        enrollment::enroll,
+        enroll,
+    ));
+    let renew = Description::new(
+        "enrollment",
+        "Give a node a new certificate for a proof by its identity key (protobuf RenewRequest and RenewResponse)",
+    )
+    .without_token()
+    .takes_bytes(Media::Protobuf)
+    .answers_bytes(200, Media::Protobuf);
+    routes.push(Route::new(post, "/renew", enrollment::renew, renew));
 }
 
 fn of_blobs(routes: &mut Vec<Route>) {

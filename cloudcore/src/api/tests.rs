@@ -2,6 +2,7 @@
 
 mod enrollment;
 mod packages;
+mod renewal;
 mod resources;
 mod watches;
 

@@ -14,15 +14,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{Security, serve};
-use crate::pki::{Authority, ServerIdentity};
+use crate::pki::Pki;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn identity(dir: &std::path::Path) -> (ServerIdentity, RootPin) {
+fn identity(dir: &std::path::Path) -> (Pki, RootPin) {
     let fleet: TrustDomain = "f.example".parse().unwrap();
-    let authority = Authority::open(dir, &fleet, Timestamp::now()).unwrap();
-    let server = authority.server(&fleet, &[], Timestamp::now()).unwrap();
-    (server, authority.pin())
+    let pki = Pki::open(dir, &fleet, &[], Timestamp::now()).unwrap();
+    let pin = pki.authority().pin();
+    (pki, pin)
 }
 
 async fn dial(
@@ -44,7 +44,7 @@ async fn a_client_that_pins_the_root_gets_in_and_one_that_pins_another_does_not(
     let address = listener.local_addr().unwrap();
     let (stop, shutdown) = watch::channel(false);
     let router = Router::new().route("/", get(async || "hello"));
-    let tls = Security::tls(server.certified_key()).unwrap();
+    let tls = Security::tls(server.credentials());
     let serving = tokio::spawn(serve(listener, tls, router, shutdown));
     let mut stream = dial(address, pin).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

@@ -3,6 +3,7 @@
 use std::io::SeekFrom;
 
 use bytes::Bytes;
+use fleet_api::NodePhase;
 use millwright_identity::NodeIdentity;
 use millwright_proto::Digest;
 use millwright_proto::link::{BlobRequest, DesiredDocument};
@@ -135,6 +136,10 @@ pub(super) async fn open(
         length,
     } = range;
     if !hub.is_live(identity.uid) {
+        return Err(Refused::NoSession);
+    }
+    let node = hub.parts.store.registered_node(identity.uid).await?;
+    if node.is_none_or(|node| node.phase != NodePhase::Enrolled) {
         return Err(Refused::NoSession);
     }
     let desired = hub.parts.store.desired(identity.uid).await?;

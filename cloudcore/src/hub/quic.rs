@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use millwright_identity::NodeIdentity;
 use millwright_proto::frame::{self, PROTOCOL};
 use millwright_proto::link::{BlobRequest, BlobResponse, blob_response};
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use super::admission::{Door, QUIC_WAIT_MAX};
 use super::blobs::{self, Range};
 use super::cid::{self, LastingIds};
+use super::identity::identity_of;
 use super::wire::{Wire, WireError};
 use super::{Hub, HubError, HubParts, run};
 use crate::signals::draining;
@@ -63,11 +65,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Makes the endpoint that agents dial.
 pub(super) fn endpoint(parts: &HubParts, socket: UdpSocket) -> Result<Endpoint, HubError> {
-    let server = &parts.server;
-    let mut tls = millwright_identity::server_config_for_nodes(
-        server.certified_key(),
-        server.node_ca.clone(),
-    )?;
+    let mut tls = millwright_identity::renewed_server_config_for_nodes(&parts.credentials);
     tls.alpn_protocols = vec![PROTOCOL.as_bytes().to_vec()];
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let mut transport = TransportConfig::default();
@@ -155,7 +153,7 @@ async fn open(incoming: Incoming) -> Result<Opened, String> {
         .as_ref()
         .and_then(|chain| chain.first())
         .ok_or("no certificate")?;
-    let identity = NodeIdentity::from_certificate(leaf).map_err(|error| error.to_string())?;
+    let identity = identity_of(leaf, Timestamp::now())?;
     let address = connection.remote_address();
     Ok(Opened {
         connection,

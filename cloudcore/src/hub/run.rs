@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::wire::{Wire, WireError};
-use super::{Ending, Hub, LOOK_AGAIN, Orders, admission, session};
+use super::{Ending, Hub, LOOK_AGAIN, Orders, admission, identity, session};
 use crate::pki::{self, PkiError};
 use crate::signals::draining;
 use crate::store::StoreError;
@@ -115,19 +115,26 @@ enum Greeting {
     Refused(Downlink),
 }
 
-async fn greet(hub: &Hub, identity: &NodeIdentity, wire: &mut Wire) -> Result<Greeting, Broken> {
+async fn greet(hub: &Hub, node: &NodeIdentity, wire: &mut Wire) -> Result<Greeting, Broken> {
     let body = tokio::time::timeout(HELLO_WITHIN, wire.receive())
         .await
         .map_err(|_| Broken::Slow("say Hello"))??;
     let from = (wire.transport(), wire.peer());
-    let hello = match session::hello(body, identity, from, pki::random()?) {
+    let hello = match session::hello(body, node, from, pki::random()?) {
         Ok(hello) => hello,
-        Err(refusal) => return Ok(Greeting::Refused(refusal)),
+        Err(refusal) => {
+            identity::audit(hub, node, &refusal).await;
+            return Ok(Greeting::Refused(refusal));
+        }
     };
     let random = u64::from_be_bytes(pki::random()?);
     if let Some(after_ms) = admission::come_back_ms(hub.parts.ingest.load(), random) {
         let later = session::ending(Ending::ComeBack { after_ms });
         return Ok(Greeting::Refused(later));
+    }
+    if let Some(refusal) = identity::foreign(hub, node).await? {
+        identity::audit(hub, node, &refusal).await;
+        return Ok(Greeting::Refused(refusal));
     }
     let admission = hub.parts.ingest.hello(&hello).await?;
     if let Some(refusal) = session::refusal(&admission) {

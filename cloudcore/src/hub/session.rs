@@ -173,6 +173,11 @@ pub(super) fn answers(outcome: Outcome) -> (Vec<Downlink>, Option<Downlink>) {
     }
 }
 
+/// The refusal of a peer whose certificate is not the one of the node it would be.
+pub(super) fn not_this_node(message: String) -> Downlink {
+    fenced(FenceReason::Identity, message)
+}
+
 /// The message a session ends with.
 pub(super) fn ending(why: Ending) -> Downlink {
     match why {

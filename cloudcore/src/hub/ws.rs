@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use millwright_identity::NodeIdentity;
 use millwright_proto::Digest;
 use millwright_proto::frame::{FRAME_BYTES_MAX, PROTOCOL};
@@ -31,9 +32,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::admission::{Door, HANDSHAKE_WITHIN, WEBSOCKET_WAIT_MAX};
-use super::blobs::{self, Blob, Range, Refused};
+use super::blobs::{self, Range, Refused};
+use super::identity::identity_of;
 use super::wire::{Wire, WireError};
-use super::{Hub, HubError, HubParts, run};
+use super::{Hub, HubParts, run};
 use crate::signals::draining;
 
 /// A connection on which nothing arrives for this long is dead; agents ping every 20 s.
@@ -60,14 +62,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// TLS that lets only nodes in.
-pub(super) fn acceptor(parts: &HubParts) -> Result<TlsAcceptor, HubError> {
-    let server = &parts.server;
-    let mut tls = millwright_identity::server_config_for_nodes(
-        server.certified_key(),
-        server.node_ca.clone(),
-    )?;
+pub(super) fn acceptor(parts: &HubParts) -> TlsAcceptor {
+    let mut tls = millwright_identity::renewed_server_config_for_nodes(&parts.credentials);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(tls)))
+    TlsAcceptor::from(Arc::new(tls))
 }
 
 /// Accepts until the server drains.
@@ -140,7 +138,7 @@ async fn open(stream: TcpStream, acceptor: TlsAcceptor) -> Result<(Stream, NodeI
         .peer_certificates()
         .and_then(|chain| chain.first())
         .ok_or("no certificate")?;
-    let identity = NodeIdentity::from_certificate(leaf).map_err(|error| error.to_string())?;
+    let identity = identity_of(leaf, Timestamp::now())?;
     Ok((stream, identity))
 }
 
@@ -186,7 +184,7 @@ async fn answer(
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or("bytes=0-");
             match Range::of_header(digest, header) {
-                Ok(range) => blob(&hub, &identity, range).await,
+                Ok(range) => blob(hub, &identity, range).await,
                 Err(refused) => refuse(&refused),
             }
         }
@@ -198,15 +196,20 @@ async fn answer(
     }
 }
 
-async fn blob(hub: &Hub, identity: &NodeIdentity, range: Range) -> Response<Body> {
-    let blob = match blobs::open(hub, identity, range).await {
+async fn blob(hub: Arc<Hub>, identity: &NodeIdentity, range: Range) -> Response<Body> {
+    let blob = match blobs::open(&hub, identity, range).await {
         Ok(blob) => blob,
         Err(refused) => return refuse(&refused),
     };
     let length = blob.left_bytes();
-    let chunks = futures_util::stream::unfold(blob, |mut blob: Blob| async {
-        let chunk = blob.next().await.transpose()?;
-        Some((chunk.map(Frame::data), blob))
+    let node = identity.uid;
+    let chunks = futures_util::stream::unfold((blob, hub), move |(mut blob, hub)| async move {
+        // A node that was cut off gets no more of it either; over QUIC its connection is gone.
+        let chunk = match hub.is_live(node) {
+            true => blob.next().await.transpose()?,
+            false => Err(std::io::Error::other(Refused::NoSession)),
+        };
+        Some((chunk.map(Frame::data), (blob, hub)))
     });
     let mut response = Response::new(StreamBody::new(chunks).boxed_unsync());
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;

@@ -1,4 +1,8 @@
-//! Root and issuing CAs: made once, opened at every start.
+//! Root and issuing CAs: made once, opened at every start, the issuing ones replaced by rotation.
+//!
+//! An issuing CA has generations: `nodes`, `nodes.2`, `nodes.3`. The newest one with certificate and key issues. Those
+//! before it are retired: their keys are deleted, and what they issued counts until their own end. The certificate of
+//! a generation is written before its key, so a rotation that was cut off has not happened.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,7 +16,7 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::files::{random, read_if_there};
+use super::files::{lock, random, read_if_there, remove};
 use super::{PkiError, write_private};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,9 +41,20 @@ pub(super) struct Ca {
 pub(crate) struct Authority {
     pub(super) directory: PathBuf,
     root: Ca,
-    pub(super) nodes: Ca,
-    pub(super) servers: Ca,
+    pub(super) nodes: Issuing,
+    pub(super) servers: Issuing,
 }
+
+/// An issuing CA with what was before it.
+pub(super) struct Issuing {
+    pub(super) active: Ca,
+    pub(super) generation: u32,
+    /// Certificates only, the oldest first.
+    pub(super) retired: Vec<CertificateDer<'static>>,
+}
+
+/// Generations of an issuing CA that are looked for; a rotation every day for almost three years.
+const GENERATIONS_MAX: u32 = 1000;
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -63,15 +78,50 @@ impl Authority {
             path: directory.to_owned(),
             source,
         })?;
+        let _lock = lock(directory)?;
         let root = root(directory, fleet, now)?;
-        let nodes = issuing(directory, "nodes", fleet, &root, now)?;
-        let servers = issuing(directory, "servers", fleet, &root, now)?;
+        let nodes = issuing(directory, ISSUING[0], fleet, &root, now)?;
+        let servers = issuing(directory, ISSUING[1], fleet, &root, now)?;
         Ok(Self {
             directory: directory.to_owned(),
             root,
             nodes,
             servers,
         })
+    }
+
+    /// Replaces both issuing CAs. What the ones before issued counts until it ends; new certificates are of the
+    /// new ones.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written; each of the two is then the old one or the new one.
+    pub(crate) fn rotate(&mut self, fleet: &TrustDomain, now: Timestamp) -> Result<(), PkiError> {
+        let _lock = lock(&self.directory)?;
+        for name in ISSUING {
+            let before = issuing(&self.directory, name, fleet, &self.root, now)?;
+            let generation = before.generation + 1;
+            let paths = CaPaths::new(&self.directory, &stem(name, generation));
+            let key = new_key("issuing CA's key")?;
+            sign_issuing(&paths, key, name, generation, (fleet, &self.root), now)?;
+        }
+        self.nodes = issuing(&self.directory, ISSUING[0], fleet, &self.root, now)?;
+        self.servers = issuing(&self.directory, ISSUING[1], fleet, &self.root, now)?;
+        Ok(())
+    }
+
+    /// Which generations of the issuing CAs of nodes and of servers are active.
+    pub(crate) const fn generations(&self) -> (u32, u32) {
+        (self.nodes.generation, self.servers.generation)
+    }
+
+    /// The CAs whose nodes are let in: the active one, and retired ones that have not ended at `now`.
+    pub(crate) fn node_cas(&self, now: Timestamp) -> Vec<CertificateDer<'static>> {
+        let retired = self.nodes.retired.iter();
+        let good = retired.filter(|certificate| expires(certificate) > now);
+        std::iter::once(&self.nodes.active.certificate)
+            .chain(good)
+            .cloned()
+            .collect()
     }
 
     /// The root certificate.
@@ -91,8 +141,9 @@ fn root(directory: &Path, fleet: &TrustDomain, now: Timestamp) -> Result<Ca, Pki
     if let Some(ca) = paths.open()? {
         return Ok(ca);
     }
-    for issuing in ["nodes", "servers"] {
-        if CaPaths::new(directory, issuing).key.exists() {
+    for name in ISSUING {
+        let issuing = |generation| CaPaths::new(directory, &stem(name, generation));
+        if issuing(1).key.exists() || issuing(2).certificate.exists() {
             return Err(PkiError::Missing { path: paths.key });
         }
     }
@@ -107,36 +158,103 @@ fn root(directory: &Path, fleet: &TrustDomain, now: Timestamp) -> Result<Ca, Pki
     paths.ca(certificate.der().clone(), key)
 }
 
+/// The issuing CAs, by the name of their first generation's files.
+const ISSUING: [&str; 2] = ["nodes", "servers"];
+
+fn stem(name: &str, generation: u32) -> String {
+    match generation {
+        1 => name.to_owned(),
+        generation => format!("{name}.{generation}"),
+    }
+}
+
+/// Opens the newest generation, making the first one where there is none and signing it anew, with the same key, in
+/// its last year.
 fn issuing(
     directory: &Path,
     name: &'static str,
     fleet: &TrustDomain,
     root: &Ca,
     now: Timestamp,
-) -> Result<Ca, PkiError> {
-    let paths = CaPaths::new(directory, name);
-    let key = match paths.open()? {
-        Some(ca) if expires(&ca.certificate) > after(now, ISSUING_RENEWED_BEFORE) => {
-            return Ok(ca);
+) -> Result<Issuing, PkiError> {
+    let mut newest = None;
+    let mut before = Vec::new();
+    for generation in 1..=GENERATIONS_MAX {
+        let paths = CaPaths::new(directory, &stem(name, generation));
+        if let Some(ca) = paths.open()? {
+            newest = Some((ca, generation, before.clone()));
         }
-        Some(ca) => KeyPair::try_from(ca.issuer.key().serialized_der()).map_err(|source| {
-            PkiError::Make {
-                what: "issuing CA's key",
-                source,
-            }
-        })?,
-        None => new_key("issuing CA's key")?,
+        match paths.read_certificate()? {
+            Some(certificate) => before.push(certificate),
+            None => break,
+        }
+    }
+    let paths = |generation| CaPaths::new(directory, &stem(name, generation));
+    let (active, generation, retired) = match newest {
+        Some((ca, generation, retired)) => {
+            let lasts = expires(&ca.certificate) > after(now, ISSUING_RENEWED_BEFORE);
+            let active = if lasts {
+                ca
+            } else {
+                let key = ca.issuer.key().serialized_der();
+                let key = KeyPair::try_from(key).map_err(made("issuing CA's key"))?;
+                sign_issuing(
+                    &paths(generation),
+                    key,
+                    name,
+                    generation,
+                    (fleet, root),
+                    now,
+                )?
+            };
+            (active, generation, retired)
+        }
+        // More than one without any key: not a first start that was cut off.
+        None if before.len() > 1 => return Err(PkiError::Missing { path: paths(1).key }),
+        None => {
+            let key = new_key("issuing CA's key")?;
+            let made = sign_issuing(&paths(1), key, name, 1, (fleet, root), now)?;
+            (made, 1, Vec::new())
+        }
     };
-    let mut params = ca_params(name, fleet, BasicConstraints::Constrained(0))?;
+    for generation in 1..generation {
+        // Left by a rotation that was cut off after the new key was there.
+        let old = paths(generation).key;
+        if old.exists() {
+            remove(&old)?;
+        }
+    }
+    Ok(Issuing {
+        active,
+        generation,
+        retired,
+    })
+}
+
+/// Makes and stores the certificate of an issuing CA.
+fn sign_issuing(
+    paths: &CaPaths,
+    key: KeyPair,
+    name: &str,
+    generation: u32,
+    (fleet, root): (&TrustDomain, &Ca),
+    now: Timestamp,
+) -> Result<Ca, PkiError> {
+    let called = match generation {
+        1 => name.to_owned(),
+        generation => format!("{name} {generation}"),
+    };
+    let mut params = ca_params(&called, fleet, BasicConstraints::Constrained(0))?;
     set_validity(&mut params, now, ISSUING_LIFETIME);
     let certificate = params
         .signed_by(&key, &root.issuer)
-        .map_err(|source| PkiError::Make {
-            what: "issuing CA's certificate",
-            source,
-        })?;
+        .map_err(made("issuing CA's certificate"))?;
     paths.write(&key, &certificate)?;
     paths.ca(certificate.der().clone(), key)
+}
+
+fn made(what: &'static str) -> impl FnOnce(rcgen::Error) -> PkiError {
+    move |source| PkiError::Make { what, source }
 }
 
 fn ca_params(
@@ -172,7 +290,9 @@ pub(super) fn set_validity(
     lifetime: Duration,
 ) -> Timestamp {
     let end = after(now, lifetime);
-    let begin = now.checked_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+    // A certificate that lives for minutes (in tests) must not have its renewal behind it when it is made.
+    let skew = CLOCK_SKEW.min(lifetime / 10);
+    let begin = now.checked_sub(skew).unwrap_or(Timestamp::MIN);
     params.not_before = SystemTime::from(begin).into();
     params.not_after = SystemTime::from(end).into();
     end
@@ -244,6 +364,18 @@ impl CaPaths {
                 expected: "a certificate in PEM",
             })?;
         Ok(Some((key, certificate)))
+    }
+
+    /// The certificate alone, as of a retired CA; `None` when there is none.
+    fn read_certificate(&self) -> Result<Option<CertificateDer<'static>>, PkiError> {
+        let Some(pem) = read_if_there(&self.certificate)? else {
+            return Ok(None);
+        };
+        let certificate = CertificateDer::from_pem_slice(&pem);
+        certificate.map(Some).map_err(|_| PkiError::Damaged {
+            path: self.certificate.clone(),
+            expected: "a certificate in PEM",
+        })
     }
 
     pub(super) fn write(&self, key: &KeyPair, certificate: &Certificate) -> Result<(), PkiError> {

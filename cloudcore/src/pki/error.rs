@@ -48,6 +48,15 @@ pub(crate) enum PkiError {
         /// Why.
         source: rcgen::Error,
     },
+    /// A certificate made here cannot be read.
+    #[error("the certificate of `{role}` cannot be read: restore it from a backup")]
+    Unreadable {
+        /// Which.
+        role: &'static str,
+    },
+    /// Certificates and keys do not make TLS settings.
+    #[error(transparent)]
+    Tls(#[from] millwright_identity::TlsError),
     /// The CSR of a device is not usable.
     #[error("the certificate request is not usable")]
     Request(#[source] rcgen::Error),

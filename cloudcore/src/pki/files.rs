@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use rustix::fs::{FlockOperation, flock};
 
 use super::PkiError;
 
@@ -30,6 +31,36 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(written)
+}
+
+/// Keeps others from changing the authority in `directory` as long as the answer lives: a server renews while a person
+/// rotates.
+pub(super) fn lock(directory: &Path) -> Result<File, PkiError> {
+    let path = directory.join("lock");
+    let failed = |source| PkiError::Write {
+        path: path.clone(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+    Ok(file)
+}
+
+/// Deletes a file, durably.
+pub(super) fn remove(path: &Path) -> Result<(), PkiError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::remove_file(path)
+        .and_then(|()| File::open(directory)?.sync_all())
+        .map_err(|source| PkiError::Write {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// What the file holds; `None` when there is none.

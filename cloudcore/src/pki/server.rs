@@ -4,18 +4,19 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use millwright_identity::{CertifiedKey, TrustDomain};
+use millwright_identity::CertifiedKey;
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::authority::{CaPaths, after, blank_params, expires, new_key, set_validity};
 use super::{Authority, PkiError};
 
-/// A year, so that a server that is restarted now and then never serves an expired one.
+/// A year. Renewed at its half, so what is served has 180 days left at least; agents count on it
+/// (`edge_core::clock::AHEAD_S_MAX`) when they judge by a clock they cannot trust.
 const LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Renewed at a start when less than this is left.
-const RENEWED_BEFORE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+/// Renewed when less than this is left.
+const RENEWED_BEFORE: Duration = Duration::from_secs(182 * 24 * 60 * 60);
 
 /// Names every server certificate carries beside the constant internal one.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -25,15 +26,16 @@ pub(crate) struct ServerIdentity {
     /// Leaf, issuing CA, root: with the root in it a peer can check its pin.
     chain: Vec<CertificateDer<'static>>,
     key: PrivatePkcs8KeyDer<'static>,
-    /// The issuing CA of the nodes, the only one that sessions trust.
-    pub(crate) node_ca: CertificateDer<'static>,
-    /// The SPIFFE trust domain.
-    pub(crate) fleet: TrustDomain,
     /// When the leaf ends.
     pub(crate) expires: Timestamp,
 }
 
 impl ServerIdentity {
+    /// Whether both are the same certificate.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.chain == other.chain
+    }
+
     /// Chain and key, to make TLS settings from.
     pub(crate) fn certified_key(&self) -> CertifiedKey {
         CertifiedKey {
@@ -46,21 +48,19 @@ impl ServerIdentity {
 impl std::fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerIdentity")
-            .field("fleet", &self.fleet)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
     }
 }
 
 impl Authority {
-    /// The certificate of this server for `public_names`, renewed when it is near its end or the
-    /// names have changed.
+    /// The certificate of this server for `public_names`, renewed when it is near its end, the names have
+    /// changed, or another CA issues now.
     ///
     /// # Errors
     /// When a public name is no name, or files cannot be read or written.
     pub(crate) fn server(
         &self,
-        fleet: &TrustDomain,
         public_names: &[String],
         now: Timestamp,
     ) -> Result<ServerIdentity, PkiError> {
@@ -69,6 +69,7 @@ impl Authority {
         let kept = paths.read()?.filter(|(_, certificate)| {
             expires(certificate) > after(now, RENEWED_BEFORE)
                 && names_of(certificate).as_deref() == Some(&names)
+                && self.issued(certificate)
         });
         let (key, leaf) = match kept {
             Some(kept) => kept,
@@ -76,11 +77,25 @@ impl Authority {
         };
         Ok(ServerIdentity {
             expires: expires(&leaf),
-            chain: vec![leaf, self.servers.certificate.clone(), self.root().clone()],
+            chain: vec![
+                leaf,
+                self.servers.active.certificate.clone(),
+                self.root().clone(),
+            ],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
-            node_ca: self.nodes.certificate.clone(),
-            fleet: fleet.clone(),
         })
+    }
+
+    /// Whether the active CA of servers issued it. Generations have names of their own.
+    fn issued(&self, leaf: &CertificateDer<'_>) -> bool {
+        let issuer = &self.servers.active.certificate;
+        let (Ok((_, leaf)), Ok((_, issuer))) = (
+            x509_parser::parse_x509_certificate(leaf),
+            x509_parser::parse_x509_certificate(issuer),
+        ) else {
+            return false;
+        };
+        leaf.issuer().as_raw() == issuer.subject().as_raw()
     }
 
     fn new_server_certificate(
@@ -96,7 +111,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         set_validity(&mut params, now, LIFETIME);
         let certificate = params
-            .signed_by(&key, &self.servers.issuer)
+            .signed_by(&key, &self.servers.active.issuer)
             .map_err(|source| PkiError::Make {
                 what: "server certificate",
                 source,

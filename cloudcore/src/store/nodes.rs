@@ -4,8 +4,10 @@ use fleet_api::{NodePhase, Site};
 use jiff::Timestamp;
 use millwright_identity::NodeIdentity;
 use millwright_proto::ids::NodeUid;
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
+use super::audit::timestamp;
+use super::ingest::phase_of;
 use super::{Store, StoreError, Write};
 
 /// A device that enrolls.
@@ -27,7 +29,41 @@ pub(crate) struct NewNodeIdentity<'a> {
     pub(crate) certificate_expires: Timestamp,
 }
 
+/// A device as it enrolled, and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct RegisteredNode {
+    /// Whose.
+    pub(crate) tenant: String,
+    /// Where it stands.
+    pub(crate) site: String,
+    /// What it is called.
+    pub(crate) name: String,
+    /// SubjectPublicKeyInfo DER.
+    pub(crate) identity_key: Vec<u8>,
+    /// When the certificate it got last ends.
+    pub(crate) certificate_expires: Timestamp,
+    /// Whether it may connect.
+    pub(crate) phase: NodePhase,
+}
+
 impl Store {
+    /// The device with this uid; `None` when it never enrolled here.
+    pub(crate) async fn registered_node(
+        &self,
+        uid: NodeUid,
+    ) -> Result<Option<RegisteredNode>, StoreError> {
+        registered(&mut *self.read().await?, uid).await
+    }
+
+    /// Devices that may not connect any more.
+    pub(crate) async fn barred_nodes(&self) -> Result<Vec<NodeUid>, StoreError> {
+        let uids: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT uid FROM node_identity WHERE phase <> 'Enrolled'")
+                .fetch_all(&mut *self.read().await?)
+                .await?;
+        uids.iter().map(|uid| uid_of(uid, "a node")).collect()
+    }
+
     /// The device that bears this name and was not decommissioned.
     pub(crate) async fn node_uid(
         &self,
@@ -79,6 +115,14 @@ pub(crate) struct NodeCounts {
 }
 
 impl Write {
+    /// The device with this uid; `None` when it never enrolled here.
+    pub(crate) async fn registered_node(
+        &mut self,
+        uid: NodeUid,
+    ) -> Result<Option<RegisteredNode>, StoreError> {
+        registered(self, uid).await
+    }
+
     /// Whether this uid was ever enrolled.
     pub(crate) async fn knows_node(&mut self, uid: NodeUid) -> Result<bool, StoreError> {
         Ok(
@@ -206,6 +250,31 @@ impl Write {
         .await?;
         uid.map(|uid| uid_of(&uid, name)).transpose()
     }
+}
+
+async fn registered(
+    connection: &mut SqliteConnection,
+    uid: NodeUid,
+) -> Result<Option<RegisteredNode>, StoreError> {
+    let row = sqlx::query("SELECT * FROM node_identity WHERE uid = ?")
+        .bind(&uid.as_bytes()[..])
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| {
+        let phase: String = row.try_get("phase")?;
+        Ok(RegisteredNode {
+            tenant: row.try_get("tenant")?,
+            site: row.try_get("site")?,
+            name: row.try_get("name")?,
+            identity_key: row.try_get("identity_key")?,
+            certificate_expires: timestamp(
+                row.try_get("certificate_expires_ms")?,
+                "certificate end",
+            )?,
+            phase: phase_of(&phase, "a node")?,
+        })
+    })
+    .transpose()
 }
 
 fn uid_of(bytes: &[u8], name: &str) -> Result<NodeUid, StoreError> {

@@ -1,6 +1,7 @@
 //! Running in a fleet: what the cloud wants, also while it is out of reach.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millwright_proto::ids::{BootId, InstanceId};
@@ -21,6 +22,7 @@ use crate::fetch::{Shelf, TrustPolicy};
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
 use crate::link::{Link, LinkChannels, LinkConfig, ReceivedDesired};
+use crate::renew::{self, Renewal};
 use crate::store::{Outbox, OutboxLimits, RecoveryNote, StateStore};
 
 /// Longest time the link gets to send what is left and say goodbye.
@@ -30,17 +32,13 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
 pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Result<(), AppError> {
     let data_dir = DataDir::open(data_dir)?;
     let layout = data_dir.layout();
-    let identity = StoredIdentity::load(layout)?;
+    let identity = Arc::new(StoredIdentity::load(layout)?);
     let trust = trust::load(layout)?;
     let (desired, damages) = DesiredStore::open(layout)?;
     let (state, state_notes) = StateStore::open(layout.state()).await?;
     let (outbox, outbox_notes) = Outbox::open(layout.outbox(), OutboxLimits::default()).await?;
-    let base = Base::start(
-        config,
-        identity.file.enrolled_at.saturating_mul(1000),
-        &stop,
-    )
-    .await?;
+    let floor_ms = identity.clock().floor_s().saturating_mul(1000);
+    let base = Base::start(config, floor_ms, &stop).await?;
     addresses::write(layout, base.http.address)?;
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone(), outbox.clone());
@@ -53,6 +51,15 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
 
     let link_config = link_config(config, &identity, base.boot)?;
     let (link, ends) = connect(link_config, &identity, &outbox, state.clone());
+    let renewal = Renewal::spawn(renew::Parts {
+        identity: Arc::clone(&identity),
+        cloud: (config.cloud.api.as_ref())
+            .unwrap_or(&identity.file.cloud)
+            .clone(),
+        link: link.state(),
+        server_time_ms: ends.server_time_ms,
+        journal: journal.clone(),
+    });
     let wish = Wish::Fleet {
         store: desired,
         received: ends.received,
@@ -81,6 +88,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     }
     ended("telemetry", telemetry).await;
     running.end().await;
+    renewal.end().await;
     drop(journal);
     ended("journal", writer).await;
     say_goodbye(link).await;
@@ -108,6 +116,7 @@ async fn say_goodbye(link: Link) {
 struct LinkEnds {
     received: watch::Receiver<Option<ReceivedDesired>>,
     applied: watch::Sender<Applied>,
+    server_time_ms: watch::Receiver<u64>,
 }
 
 fn connect(
@@ -118,9 +127,11 @@ fn connect(
 ) -> (Link, LinkEnds) {
     let (desired, received) = watch::channel(None);
     let (applied, applied_receiver) = watch::channel(Applied::default());
+    let (time_sender, server_time_ms) = watch::channel(0);
     let channels = LinkChannels {
         desired,
         applied: applied_receiver,
+        server_time_ms: time_sender,
     };
     let link = Link::spawn(
         config,
@@ -129,7 +140,12 @@ fn connect(
         Some(memory),
         channels,
     );
-    (link, LinkEnds { received, applied })
+    let ends = LinkEnds {
+        received,
+        applied,
+        server_time_ms,
+    };
+    (link, ends)
 }
 
 /// Reads what the link has done since the start.

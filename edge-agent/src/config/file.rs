@@ -37,6 +37,8 @@ pub struct Cloud {
     pub quic: Option<String>,
     /// `host:port` for WebSocket (TCP).
     pub websocket: Option<String>,
+    /// `host:port` of the HTTPS endpoint, where certificates are renewed (TCP).
+    pub api: Option<String>,
     /// Which transports are used at all. Default `any`: QUIC first, WebSocket where UDP is blocked.
     #[serde(default)]
     pub transport: Transports,

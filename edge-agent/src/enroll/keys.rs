@@ -82,15 +82,10 @@ impl PendingKeys {
         self.identity.subject_public_key_info()
     }
 
-    /// A PKCS#10 request for the TLS key, DER. Its names do not matter: cloudcore decides them.
+    /// A PKCS#10 request for the TLS key, DER.
     pub(super) fn certificate_request(&self) -> Result<Vec<u8>, KeysError> {
-        let failed = |error| KeysError::Key("make a certificate request", error);
-        let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, self.uid.to_string());
-        let request = params.serialize_request(&self.tls).map_err(failed)?;
-        Ok(request.der().to_vec())
+        certificate_request(self.uid, &self.tls)
+            .map_err(|error| KeysError::Key("make a certificate request", error))
     }
 
     /// The identity key's signature over `csr`: who holds it asks for this certificate.
@@ -99,6 +94,15 @@ impl PendingKeys {
             .sign(csr)
             .map_err(|error| KeysError::Key("sign with the identity key", error))
     }
+}
+
+/// A PKCS#10 request for `key`, DER. Its names do not matter: cloudcore decides them.
+pub(crate) fn certificate_request(uid: NodeUid, key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, uid.to_string());
+    Ok(params.serialize_request(key)?.der().to_vec())
 }
 
 fn load_or_make_key(path: &Path) -> Result<(KeyPair, String), KeysError> {

@@ -21,7 +21,7 @@ fn keys_of_a_cut_off_enrollment_are_used_again_and_prove_possession() {
 
 #[test]
 fn addresses_are_host_and_port_with_8443_when_left_out() {
-    let split = |text: &str| request::split(text).map_err(|error| error.to_string());
+    let split = |text: &str| https::split(text).map_err(|error| error.to_string());
     assert_eq!(
         split("cloud.example"),
         Ok(("cloud.example".to_owned(), 8443))

@@ -26,6 +26,7 @@ pub(super) struct Runner {
     pub(super) networks: NetworkMemory,
     pub(super) desired: watch::Sender<Option<ReceivedDesired>>,
     pub(super) applied: watch::Receiver<Applied>,
+    pub(super) server_time_ms: watch::Sender<u64>,
     pub(super) state: watch::Sender<LinkState>,
     pub(super) totals: Totals,
     pub(super) channel: watch::Sender<Option<Channel>>,
@@ -124,8 +125,11 @@ impl Runner {
         };
         match live.session.received(body, Instant::now()) {
             Some(Action::Welcomed {
-                secret, watermarks, ..
+                secret,
+                watermarks,
+                server_time_ms,
             }) => {
+                self.server_time_ms.send_replace(server_time_ms);
                 let persisted = self.outbox.welcomed(transport, secret, watermarks).await;
                 if let Err(error) = persisted {
                     live.wire.close().await;

@@ -52,6 +52,7 @@ async fn agent(cloud: &Cloud, quic: Option<String>, websocket: Option<String>) -
     let channels = LinkChannels {
         desired: desired_sender,
         applied,
+        server_time_ms: watch::channel(0).0,
     };
     let link = Link::spawn(config, &cloud.client_tls(), outbox.clone(), None, channels);
     Agent {

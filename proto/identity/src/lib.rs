@@ -8,10 +8,10 @@
 //!  pinned_client_config      first contact: only the pin is known
 //!      | enrollment brings the root and a certificate
 //!      v
-//!  rooted_client_config      every session after: mutual TLS
+//!  node_client_config        every session after: mutual TLS, with NodeCredentials
 //!      |
 //!      v
-//!  server_config + NodeIdentity::from_certificate   cloudcore's side
+//!  renewed_server_config_for_nodes + NodeIdentity::from_certificate   cloudcore's side
 //! ```
 //!
 //! A client checks cloudcore for the constant [`SERVER_NAME`], whatever address it dials, so an
@@ -24,7 +24,7 @@
 //! panic and never repeat a secret. Asserted by the `tests` beside each module.
 
 mod certificate;
-mod clock;
+mod credentials;
 mod join;
 mod node;
 mod pin;
@@ -33,16 +33,17 @@ mod secret;
 mod tls;
 mod verifier;
 
-pub use certificate::CertificateError;
-pub use clock::TimeFloor;
+pub use certificate::{CertificateError, Validity};
+pub use credentials::{NodeCredentials, ServerCredentials};
 pub use join::{JoinToken, JoinTokenError};
 pub use node::{IdentityError, NodeIdentity, TrustDomain};
 pub use pin::{PinError, RootPin};
-pub use proof::{ProofError, verify_identity_proof};
+pub use proof::{ProofError, renewal_statement, verify_identity_proof};
 pub use secret::Secret;
 pub use tls::{
-    CertifiedKey, TlsError, pinned_client_config, rooted_client_config, server_config,
-    server_config_for_nodes, server_name,
+    CertifiedKey, TlsError, node_client_config, pinned_client_config, renewed_server_config,
+    renewed_server_config_for_nodes, rooted_client_config, server_config, server_config_for_nodes,
+    server_name,
 };
 
 /// The one DNS name in every certificate of cloudcore; `internal` is reserved for private use

@@ -1,5 +1,6 @@
-//! The proof that a device holds the identity key it registers.
+//! The proofs that a device holds the identity key it registers, or registered.
 
+use millwright_proto::ids::NodeUid;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use thiserror::Error;
 use x509_parser::prelude::FromDer;
@@ -23,6 +24,25 @@ pub enum ProofError {
     /// The signature is not of this key over this request.
     #[error("the identity key did not sign this certificate request")]
     Signature,
+}
+
+/// Begins every statement of a renewal, so that no other signature of the key can pass for one: what is signed at
+/// enrollment is DER and begins with another byte.
+const RENEWAL_CONTEXT: &[u8] = b"millwright/1 renew\0";
+
+/// What the identity key signs to renew a certificate: who asks, the challenge it answers, and the request that is to
+/// be signed. Every part has a length of its own or a prefix that says it, so no two renewals read alike.
+#[must_use]
+pub fn renewal_statement(node: NodeUid, challenge: &[u8], csr: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(challenge.len()).unwrap_or(u32::MAX);
+    let parts = [
+        RENEWAL_CONTEXT,
+        node.as_bytes(),
+        &length.to_be_bytes(),
+        challenge,
+        csr,
+    ];
+    parts.concat()
 }
 
 /// Checks that the identity key signed the certificate request: `key` is a
@@ -63,6 +83,20 @@ mod tests {
         let forged = other.sign(b"csr").unwrap();
         assert_eq!(verify_identity_proof(&public, b"csr", &forged), refused);
         assert_eq!(verify_identity_proof(&public, b"csr", b""), refused);
+    }
+
+    #[test]
+    fn a_renewal_is_about_one_node_one_challenge_and_one_request() {
+        let node = NodeUid::from_bytes([7; 16]);
+        let statement = renewal_statement(node, b"challenge", b"csr");
+        for other in [
+            renewal_statement(NodeUid::from_bytes([8; 16]), b"challenge", b"csr"),
+            renewal_statement(node, b"challenges", b"csr"),
+            renewal_statement(node, b"challengec", b"sr"),
+            renewal_statement(node, b"challenge", b"csr "),
+        ] {
+            assert_ne!(statement, other);
+        }
     }
 
     #[test]

@@ -4,13 +4,16 @@
 
 use std::sync::Arc;
 
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, sign};
 use thiserror::Error;
 
+use crate::credentials::{NodeCredentials, ServerCredentials};
 use crate::pin::RootPin;
 use crate::verifier::{CloudVerifier, Trust};
 
@@ -54,8 +57,7 @@ pub fn pinned_client_config(pin: RootPin) -> ClientConfig {
 
 /// Settings for a client that holds the fleet's root; with `client` for mutual TLS.
 ///
-/// The clock is the system's; a node that persists a floor sets
-/// `ClientConfig::time_provider` to its [`crate::TimeFloor`].
+/// The clock is the system's; a node that knows better sets `ClientConfig::time_provider`.
 ///
 /// # Errors
 /// When the root is no certificate, or the client's chain and key do not fit.
@@ -72,6 +74,42 @@ pub fn rooted_client_config(
             .with_client_auth_cert(client.chain, client.key)
             .map_err(TlsError::Key),
     }
+}
+
+/// Settings of a node: those of [`rooted_client_config`], with a certificate that may be replaced while they are in
+/// use. Copies of the settings follow it.
+///
+/// # Errors
+/// When the root is no certificate.
+pub fn node_client_config(
+    root: CertificateDer<'static>,
+    own: &Arc<NodeCredentials>,
+) -> Result<ClientConfig, TlsError> {
+    anchors(root.clone()).map_err(TlsError::Root)?;
+    let resolver: Arc<dyn ResolvesClientCert> = Arc::<NodeCredentials>::clone(own);
+    let mut config = verifying(Trust::Root(root)).with_client_cert_resolver(resolver);
+    config.resumption = Resumption::store(Arc::<NodeCredentials>::clone(own));
+    Ok(config)
+}
+
+/// Settings like those of [`server_config`], with a certificate that may be replaced while they are in use.
+#[must_use]
+pub fn renewed_server_config(own: &Arc<ServerCredentials>) -> ServerConfig {
+    let mut config = server_builder()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::<ServerCredentials>::clone(own));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config
+}
+
+/// Settings like those of [`server_config_for_nodes`], with certificates that may be replaced while they are in use.
+#[must_use]
+pub fn renewed_server_config_for_nodes(own: &Arc<ServerCredentials>) -> ServerConfig {
+    let mut config = server_builder()
+        .with_client_cert_verifier(Arc::<ServerCredentials>::clone(own))
+        .with_cert_resolver(Arc::<ServerCredentials>::clone(own));
+    config.session_storage = Arc::<ServerCredentials>::clone(own);
+    config
 }
 
 /// Settings of a server that asks clients for no certificate: the public API and enrollment.
@@ -97,14 +135,30 @@ pub fn server_config_for_nodes(
     own: CertifiedKey,
     node_ca: CertificateDer<'static>,
 ) -> Result<ServerConfig, TlsError> {
-    let anchors = anchors(node_ca).map_err(TlsError::NodeCa)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider())
-        .build()
-        .map_err(TlsError::NodeVerifier)?;
+    let verifier = node_verifier(&[node_ca])?;
     server_builder()
         .with_client_cert_verifier(verifier)
         .with_single_cert(own.chain, own.key)
         .map_err(TlsError::Key)
+}
+
+/// Accepts what any of these CAs issued for client authentication.
+pub(crate) fn node_verifier(
+    node_cas: &[CertificateDer<'static>],
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut anchors = RootCertStore::empty();
+    for ca in node_cas {
+        anchors.add(ca.clone()).map_err(TlsError::NodeCa)?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider())
+        .build()
+        .map_err(TlsError::NodeVerifier)
+}
+
+/// Chain and key as rustls signs with them.
+pub(crate) fn signing(own: CertifiedKey) -> Result<Arc<sign::CertifiedKey>, TlsError> {
+    let key = sign::CertifiedKey::from_der(own.chain, own.key, &provider());
+    key.map(Arc::new).map_err(TlsError::Key)
 }
 
 fn provider() -> Arc<CryptoProvider> {

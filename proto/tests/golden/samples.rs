@@ -6,7 +6,9 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use millwright_proto::Digest;
 use millwright_proto::frame::decode_body;
-use millwright_proto::link::{self, Downlink, Uplink, blob_response, downlink, uplink};
+use millwright_proto::link::{
+    self, Downlink, Uplink, blob_response, downlink, renew_response, uplink,
+};
 use prost::Message;
 
 /// A message with the name of its golden file.
@@ -80,6 +82,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = uplinks();
     samples.extend(downlinks());
     samples.extend(documents());
+    samples.extend(renewals());
     samples
 }
 
@@ -257,5 +260,27 @@ fn documents() -> Vec<Sample> {
                 body: Some(refused),
             },
         ),
+    ]
+}
+
+fn renewals() -> Vec<Sample> {
+    let request = link::RenewRequest {
+        node_uid: sixteen(1),
+        challenge: vec![8, 9].into(),
+        csr: vec![5, 6].into(),
+        identity_proof: vec![3, 4].into(),
+    };
+    let response = |body| link::RenewResponse {
+        server_time_ms: 1_790_000_000_000,
+        body: Some(body),
+    };
+    let challenge = renew_response::Body::Challenge(vec![8, 9].into());
+    let certificate = renew_response::Body::Certificate(link::RenewedCertificate {
+        chain: vec![vec![1].into(), vec![2].into()],
+    });
+    vec![
+        other("renew-request", request),
+        other("renew-challenge", response(challenge)),
+        other("renew-certificate", response(certificate)),
     ]
 }

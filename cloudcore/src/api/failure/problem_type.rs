@@ -45,6 +45,12 @@ pub(crate) enum ProblemType {
     NodeNameTaken,
     /// The device did not prove that it holds its keys.
     ProofFailed,
+    /// The node was revoked or decommissioned.
+    NodeRevoked,
+    /// The challenge is no good, or no more.
+    ChallengeVoid,
+    /// More often than anybody needs.
+    TooOften,
     /// Too much at once.
     Overloaded,
     /// Our fault.
@@ -75,6 +81,9 @@ impl ProblemType {
             Self::TokenRevoked => "token-revoked",
             Self::NodeNameTaken => "node-name-taken",
             Self::ProofFailed => "proof-failed",
+            Self::NodeRevoked => "node-revoked",
+            Self::ChallengeVoid => "challenge-void",
+            Self::TooOften => "too-often",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",
         }
@@ -103,6 +112,9 @@ impl ProblemType {
             Self::TokenRevoked => "The join token was revoked",
             Self::NodeNameTaken => "A node of this name is enrolled",
             Self::ProofFailed => "The device did not prove that it holds its keys",
+            Self::NodeRevoked => "The node was revoked",
+            Self::ChallengeVoid => "The challenge is void",
+            Self::TooOften => "Too often",
             Self::Overloaded => "Too much at once",
             Self::Internal => "Cloudcore failed",
         }
@@ -121,9 +133,13 @@ impl ProblemType {
             | Self::Conflict
             | Self::Immutable
             | Self::InUse
-            | Self::NodeNameTaken => StatusCode::CONFLICT,
+            | Self::NodeNameTaken
+            | Self::ChallengeVoid => StatusCode::CONFLICT,
             Self::Expired => StatusCode::GONE,
-            Self::TokenExpired | Self::TokenUsedUp | Self::TokenRevoked => StatusCode::FORBIDDEN,
+            Self::TokenExpired | Self::TokenUsedUp | Self::TokenRevoked | Self::NodeRevoked => {
+                StatusCode::FORBIDDEN
+            }
+            Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

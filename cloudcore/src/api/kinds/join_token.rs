@@ -53,7 +53,7 @@ impl Rules for JoinToken {
             return Err(Failure::invalid("spec.site", detail).hint("create the site first"));
         }
         let id = hex::encode(random::<8>()?);
-        let secret = millwright_identity::JoinToken::new(&id, random()?, app.authority.pin())
+        let secret = millwright_identity::JoinToken::new(&id, random()?, app.pki.authority().pin())
             .expect("hex digits are a DNS label");
         let ttl = Duration::from_secs(u64::from(token.spec.ttl_seconds));
         let expires = now.checked_add(ttl).unwrap_or(now);

@@ -1,19 +1,23 @@
-//! One HTTPS request to a cloudcore that is known only by the pin in the join token.
+//! Requests to cloudcore's HTTPS endpoint: enrollment and the renewal of certificates.
+//!
+//! The caller brings the TLS settings, which say how cloudcore has to prove who it is: by the pin in a join token, or
+//! by the root that enrollment brought.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use millwright_identity::{RootPin, pinned_client_config, server_name};
-use millwright_proto::link::{EnrollRequest, EnrollResponse};
+use millwright_identity::server_name;
 use prost::Message;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -31,10 +35,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer: three certificates and a few names are about 3 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-const PATH: &str = "/api/v1/enroll";
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// Why cloudcore gave no certificate.
+/// Why cloudcore gave no answer that can be used.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// The address is none.
@@ -59,8 +62,8 @@ pub enum RequestError {
         /// What is wrong with it.
         source: ProxyUrlError,
     },
-    /// Somebody answers, but it is not the cloudcore the token is from.
-    #[error("{address} did not prove to be the cloudcore that made this token")]
+    /// Somebody answers, but it is not the cloudcore of this fleet.
+    #[error("{address} did not prove to be the cloudcore of this fleet")]
     NotOurs {
         /// Where.
         address: String,
@@ -91,9 +94,7 @@ pub enum RequestError {
     #[error("{0}")]
     Refused(Refusal),
     /// The answer is not one.
-    #[error(
-        "the answer of {address} is not an enrollment answer: is this a cloudcore of the same version?"
-    )]
+    #[error("the answer of {address} cannot be read: is this a cloudcore of the same version?")]
     Answer {
         /// Where.
         address: String,
@@ -113,6 +114,15 @@ pub struct Refusal {
     hint: Option<String>,
 }
 
+impl Refusal {
+    /// Whether asking again cannot help before a person has acted: not for what is too early, too much or
+    /// cloudcore's own fault.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self.status, 400..=499) && !matches!(self.status, 408 | 409 | 429)
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "cloudcore refused ({}): {}", self.status, self.title)?;
@@ -127,7 +137,7 @@ impl std::fmt::Display for Refusal {
 }
 
 /// Host and port of `address`; without a port [`PORT`].
-pub(super) fn split(address: &str) -> Result<(String, u16), RequestError> {
+pub(crate) fn split(address: &str) -> Result<(String, u16), RequestError> {
     let wrong = || RequestError::Address(address.to_owned());
     let address = address
         .strip_prefix("https://")
@@ -146,33 +156,88 @@ pub(super) fn split(address: &str) -> Result<(String, u16), RequestError> {
     Ok((host.to_owned(), port))
 }
 
-/// Sends `request` to the cloudcore at `address`, which must prove to have the root of `pin`.
-pub(super) async fn send(
-    address: &str,
-    pin: RootPin,
-    request: &EnrollRequest,
-) -> Result<EnrollResponse, RequestError> {
-    let (host, port) = split(address)?;
-    let tls = connect(address, &host, port, pin).await?;
-    let answer = timeout(ANSWER_TIMEOUT, post(tls, &host, request))
-        .await
-        .map_err(|_| too_slow(address, "answer", ANSWER_TIMEOUT))?;
-    let (status, body) = answer.map_err(|source| RequestError::Broken {
-        address: address.to_owned(),
-        source,
-    })?;
-    if status != StatusCode::OK {
-        return Err(RequestError::Refused(refusal(status, &body)));
+/// A connection to cloudcore's HTTPS endpoint; it ends when dropped.
+pub(crate) struct Https {
+    address: String,
+    host: String,
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<Result<(), hyper::Error>>,
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        self.driver.abort();
     }
-    EnrollResponse::decode(body).map_err(|source| RequestError::Answer {
-        address: address.to_owned(),
-        source,
-    })
+}
+
+impl Https {
+    /// Connects to `address` with these TLS settings.
+    pub(crate) async fn connect(
+        address: &str,
+        mut tls: rustls::ClientConfig,
+    ) -> Result<Self, RequestError> {
+        let (host, port) = split(address)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = connect(address, &host, port, tls).await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(|source| broken(address, source))?;
+        Ok(Self {
+            address: address.to_owned(),
+            host,
+            sender,
+            driver: tokio::spawn(connection),
+        })
+    }
+
+    /// Sends one message and reads the answer to it.
+    pub(crate) async fn post<A: Message + Default>(
+        &mut self,
+        path: &str,
+        message: &impl Message,
+    ) -> Result<A, RequestError> {
+        let answer = timeout(ANSWER_TIMEOUT, self.exchange(path, message.encode_to_vec()))
+            .await
+            .map_err(|_| too_slow(&self.address, "answer", ANSWER_TIMEOUT))?;
+        let (status, body) = answer.map_err(|source| broken(&self.address, source))?;
+        if status != StatusCode::OK {
+            return Err(RequestError::Refused(refusal(status, &body)));
+        }
+        A::decode(body).map_err(|source| RequestError::Answer {
+            address: self.address.clone(),
+            source,
+        })
+    }
+
+    async fn exchange(
+        &mut self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, &self.host)
+            .header(CONTENT_TYPE, PROTOBUF)
+            .header(ACCEPT, PROTOBUF)
+            .body(Full::new(Bytes::from(body)))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await?;
+        Ok((status, body.to_bytes()))
+    }
 }
 
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
-async fn connect(address: &str, host: &str, port: u16, pin: RootPin) -> Result<Tls, RequestError> {
+async fn connect(
+    address: &str,
+    host: &str,
+    port: u16,
+    tls: rustls::ClientConfig,
+) -> Result<Tls, RequestError> {
     let refused = |source| RequestError::Proxy { source };
     let connector = Connector::configured(None).map_err(refused)?;
     let stream = timeout(CONNECT_TIMEOUT, connector.connect(host, port))
@@ -183,9 +248,7 @@ async fn connect(address: &str, host: &str, port: u16, pin: RootPin) -> Result<T
             port,
             source,
         })?;
-    let mut config = pinned_client_config(pin);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = TlsConnector::from(Arc::new(tls));
     timeout(CONNECT_TIMEOUT, connector.connect(server_name(), stream))
         .await
         .map_err(|_| too_slow(address, "finish the TLS handshake", CONNECT_TIMEOUT))?
@@ -195,36 +258,22 @@ async fn connect(address: &str, host: &str, port: u16, pin: RootPin) -> Result<T
         })
 }
 
+fn broken(
+    address: &str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> RequestError {
+    RequestError::Broken {
+        address: address.to_owned(),
+        source: source.into(),
+    }
+}
+
 fn too_slow(address: &str, what: &'static str, limit: Duration) -> RequestError {
     RequestError::Timeout {
         address: address.to_owned(),
         what,
         seconds: limit.as_secs(),
     }
-}
-
-async fn post(
-    tls: Tls,
-    host: &str,
-    request: &EnrollRequest,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
-    let driver = tokio::spawn(connection);
-    let body = Full::new(Bytes::from(request.encode_to_vec()));
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(PATH)
-        .header(HOST, host)
-        .header(CONTENT_TYPE, PROTOBUF)
-        .header(ACCEPT, PROTOBUF)
-        .body(body)?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-        .collect()
-        .await?;
-    driver.abort();
-    Ok((status, body.to_bytes()))
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
