@@ -79,8 +79,9 @@ impl Ingest {
             }
         }
         let term = node.session.as_ref().map_or(1, |last| last.term + 1);
+        let given = secret::given(remembered, &hello.secret, &hello.new_secret);
         write
-            .begin_session(&new_session(hello, &node, term), now)
+            .begin_session(&new_session(hello, &node, term, &given), now)
             .await?;
         let mut watermarks = BTreeMap::new();
         for stream in [StreamName::Events, StreamName::Summaries] {
@@ -146,12 +147,17 @@ impl Ingest {
     }
 }
 
-fn new_session<'a>(hello: &'a Hello, node: &'a KnownNode, term: u64) -> NewSession<'a> {
+fn new_session<'a>(
+    hello: &'a Hello,
+    node: &'a KnownNode,
+    term: u64,
+    given: &'a [u8],
+) -> NewSession<'a> {
     NewSession {
         uid: hello.uid,
         tenant: &node.tenant,
         term,
-        secret_current: &hello.new_secret,
+        secret_current: given,
         secret_previous: &hello.secret,
         instance: hello.instance,
         boot: hello.boot,

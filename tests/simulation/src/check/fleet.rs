@@ -65,6 +65,13 @@ fn was_active(machine: &Machine, model: &ModelName, version: &Version, since: u6
     })
 }
 
+/// Whether the version is what the machine activated last, whatever number it was told under.
+fn has_it(machine: &Machine, model: &ModelName, version: &Version) -> bool {
+    let activated = machine.disk.activated.get(model);
+    let last = activated.and_then(|packages| packages.last());
+    last.is_some_and(|package| package.version.version == *version)
+}
+
 /// Nodes told a version that was never active on them are changing.
 fn budget_is_kept(cloud: &Cloud, machines: &[Machine], model: &ModelName, shared: &mut Shared) {
     let Budget::AtMost(most) = shared.scenario.budget else {
@@ -76,8 +83,9 @@ fn budget_is_kept(cloud: &Cloud, machines: &[Machine], model: &ModelName, shared
         let Some((version, since)) = told(node, model) else {
             return false;
         };
-        machine_of(machines, node, shared)
-            .is_some_and(|machine| !was_active(machine, model, version, since))
+        machine_of(machines, node, shared).is_some_and(|machine| {
+            !was_active(machine, model, version, since) && !has_it(machine, model, version)
+        })
     };
     let count = snapshot
         .nodes

@@ -50,7 +50,7 @@ impl Books {
         forget(&mut contents, unconfirmed);
         let (mark, confirmed) = Mark::open(database.directory(), identity.lineage)?;
         for (stream, next) in confirmed {
-            let head = contents.heads.entry(stream).or_default();
+            let head = contents.heads.entry(stream).or_insert(Head::lost(next));
             head.next = head.next.max(next);
         }
         let known = contents.heads.clone();
