@@ -143,7 +143,7 @@ fn a_store_that_lost_its_heads_believes_the_cloud_and_sends_nothing_twice() {
         let (mut loaded, _) = Ledger::load(QUOTA_WIDE, &heads, stored.clone());
         let welcome = loaded.welcome(Stream::Summaries, 3);
         apply(&mut loaded, &welcome);
-        let (offers, _, _) = loaded.offer(&loaded.cursor(), WIDE);
+        let (offers, _, _) = loaded.offer(&loaded.cursor(), ROOM);
         let sent: Vec<_> = offers
             .iter()
             .map(|offer| (offer.first, offer.last))
