@@ -7,8 +7,10 @@ export CARGO_TERM_COLOR ?= auto
 # KEEP=1 leaves the demo running; UDP=blocked swallows the datagrams of one node.
 KEEP ?=
 UDP ?=
+# SEEDS=first..end says which fleets `make soak` simulates.
+SEEDS ?= 0..10000
 
-.PHONY: help setup demo test lint cross bench deny fmt clean
+.PHONY: help setup demo test lint cross bench soak deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +41,10 @@ bench: ## Run the benchmarks against their peers; results go to benches/results
 	@tests/setup/setup.sh base models
 	cargo build --release --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-benches"
+
+soak: ## Simulate 10,000 seeded fleets through 30 days each (SEEDS=0..100 for fewer)
+	cargo build --release -p millwright-simulation
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulation" run --seeds $(SEEDS)
 
 deny: ## Licences, bans and sources of the dependencies (needs cargo-deny)
 	cargo deny check bans licenses sources

@@ -30,7 +30,7 @@ pub(crate) struct KnownNode {
 pub(crate) struct KnownSession {
     /// Its number.
     pub(crate) term: u64,
-    /// What the last Welcome gave; `None` when a restore forgot it.
+    /// What Welcomes gave since `secret_previous`; `None` when a restore forgot it.
     pub(crate) secret_current: Option<Vec<u8>>,
     /// What the node presented to get it.
     pub(crate) secret_previous: Option<Vec<u8>>,
@@ -40,7 +40,7 @@ impl KnownSession {
     /// As the rule of session secrets wants it.
     pub(crate) fn remembered(&self) -> Remembered<'_> {
         Remembered {
-            current: self.secret_current.as_deref(),
+            given: self.secret_current.as_deref(),
             previous: self.secret_previous.as_deref(),
         }
     }

@@ -91,6 +91,19 @@ impl Default for Head {
     }
 }
 
+impl Head {
+    /// The head of a stream whose own record of it was lost: whatever is below `next` may have been sent,
+    /// so that the next Welcome, which knows what is counted, is believed and nothing is counted twice.
+    #[must_use]
+    pub const fn lost(next: u64) -> Self {
+        Self {
+            acknowledged: 0,
+            offered_up_to: next.saturating_sub(1),
+            next,
+        }
+    }
+}
+
 /// One step of a decision, to be made durable together with its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -235,6 +248,14 @@ impl Ledger {
         let mut changes = Vec::new();
         let end = entries.values().map(|entry| entry.last + 1).max();
         let next = head.next.max(end.unwrap_or(1));
+        // Entries beyond the head: it is older than they, or lost.
+        let head = match next > head.next {
+            true => Head {
+                offered_up_to: next - 1,
+                ..head
+            },
+            false => head,
+        };
         // Below the oldest entry everything acknowledged was dropped on purpose.
         let mut expected = match entries.first_key_value() {
             Some((&first, _)) => first.min(head.acknowledged + 1),

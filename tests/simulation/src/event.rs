@@ -1,5 +1,6 @@
 //! What can happen, and the queue that says when.
 
+use fleet_core::ingest::secret::SECRET_BYTES;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -88,7 +89,7 @@ pub(crate) struct Hello {
     /// Its outbox store.
     pub lineage: LineageId,
     /// From the last Welcome it persisted.
-    pub secret: Option<[u8; 8]>,
+    pub secret: Option<[u8; SECRET_BYTES]>,
     /// The desired state it works on.
     pub applied: Option<(Generation, Digest)>,
 }
@@ -110,7 +111,7 @@ pub(crate) enum Down {
     /// The session is live.
     Welcome {
         /// For the next Hello.
-        secret: [u8; 8],
+        secret: [u8; SECRET_BYTES],
         /// Through which number each stream is counted.
         watermarks: Vec<(Stream, u64)>,
     },
@@ -144,8 +145,8 @@ pub(crate) enum Event {
     StepEnds(Device, Epoch, u64),
     /// A worker process dies by itself.
     WorkerDies(Device, Epoch, WorkerId),
-    /// A dial gets through or not.
-    Dialled(Device, Epoch, Transport, Reached),
+    /// A dial gets through, if the network still is as it was.
+    Dialled(Device, Epoch, Transport),
     /// A message arrives at the cloud.
     ToCloud(WireId, Up),
     /// A message arrives at the device.
@@ -174,15 +175,6 @@ pub(crate) enum Event {
     Intent(usize),
     /// The operator looks at what needs a person.
     Round,
-}
-
-/// Whether a dial got through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reached {
-    /// It did.
-    Yes,
-    /// It did not.
-    No,
 }
 
 /// Events in the order of time, and of scheduling within one moment.

@@ -210,7 +210,7 @@ impl World {
                 machines[device].touch(shared);
                 machines[device].worker_dies(epoch, worker, shared);
             }
-            Event::Dialled(device, epoch, transport, _) => {
+            Event::Dialled(device, epoch, transport) => {
                 machines[device].touch(shared);
                 machines[device].dialled(epoch, transport, shared);
             }

@@ -356,6 +356,26 @@ fn the_budget_bounds_how_many_change_and_connected_nodes_go_first() {
 }
 
 #[test]
+fn nodes_that_restart_together_do_not_change_together() {
+    let mut fleet = fleet(&["a", "b", "c"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    for name in ["a", "b", "c"] {
+        report(&mut fleet, name, SlotState::Active);
+    }
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@2", &[]);
+    let deployment = fleet.deployments.values_mut().next().unwrap();
+    deployment.strategy.budget = Budget::AtMost(NonZeroU32::MIN);
+    for name in ["a", "b", "c"] {
+        report(&mut fleet, name, SlotState::Verified);
+    }
+    settle(&mut fleet);
+    let told = |name: &&&str| wanted(&fleet, name).as_deref() == Some("2");
+    assert_eq!(["a", "b", "c"].iter().filter(told).count(), 1);
+}
+
+#[test]
 fn a_node_reads_why_it_is_where_it_is() {
     let mut fleet = fleet(&["a"]);
     deploy(&mut fleet, "d", "m@1", &[]);

@@ -4,6 +4,9 @@
 //! question of budget, whichever way it moves: a node that already changes costs nothing more, any
 //! other takes a place, and without a place it keeps what it has. So the budget holds across
 //! superseded rollouts and fallbacks too; `simulation.rs` asserts it.
+//!
+//! A node that restarts looks like one that changes: a site that comes back after a power cut must not
+//! change as a whole. So what changes already moves on only as far as the budget has places for it.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +22,7 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<
     let model = &rollout.target.model;
     let mut assigned = BTreeMap::new();
     let mut changing = 0_usize;
+    let mut moving = Vec::new();
     let mut candidates = Vec::new();
     for (name, node) in case.nodes {
         let stored = stored_version(node, model);
@@ -33,16 +37,20 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<
         if stored == Some(due) || Standing::of(node).next().is_none() {
             continue;
         }
+        // Connected nodes come first: they can use their place.
+        let place = (!node.is_connected(), *name, due);
         if is_changing {
-            assigned.insert((*name).clone(), due.clone());
+            moving.push(place);
         } else {
-            // Connected nodes come first: they can use their place.
-            candidates.push((!node.is_connected(), *name, due));
+            candidates.push(place);
         }
     }
+    moving.sort_unstable();
     candidates.sort_unstable();
-    let left = case.deployment.strategy.budget.left(changing);
-    for (_, name, due) in candidates.into_iter().take(left) {
+    let budget = case.deployment.strategy.budget;
+    let (places, left) = (budget.left(changing - moving.len()), budget.left(changing));
+    let admitted = moving.into_iter().take(places);
+    for (_, name, due) in admitted.chain(candidates.into_iter().take(left)) {
         assigned.insert(name.clone(), due.clone());
     }
     assigned

@@ -41,8 +41,9 @@ pub(super) async fn hello(
         }
     }
     let term = node.session.as_ref().map_or(1, |last| last.term + 1);
+    let given = secret::given(remembered, &hello.secret, &hello.new_secret);
     write
-        .begin_session(&new_session(hello, &node, term), now)
+        .begin_session(&new_session(hello, &node, term, &given), now)
         .await?;
     if let Some(peer) = &hello.peer {
         write
@@ -94,12 +95,17 @@ pub(super) async fn batch(
     Ok((outcome, closed.wakes))
 }
 
-fn new_session<'a>(hello: &'a Hello, node: &'a KnownNode, term: u64) -> NewSession<'a> {
+fn new_session<'a>(
+    hello: &'a Hello,
+    node: &'a KnownNode,
+    term: u64,
+    given: &'a [u8],
+) -> NewSession<'a> {
     NewSession {
         uid: hello.uid,
         tenant: &node.tenant,
         term,
-        secret_current: &hello.new_secret,
+        secret_current: given,
         secret_previous: &hello.secret,
         instance: hello.instance,
         boot: hello.boot,

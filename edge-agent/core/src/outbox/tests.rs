@@ -195,6 +195,27 @@ fn acknowledging_what_was_never_offered_is_refused() {
 }
 
 #[test]
+fn a_store_that_lost_its_heads_believes_the_cloud_and_sends_nothing_twice() {
+    let ledger = filled(QUOTA_WIDE, 5);
+    let stored: Vec<_> = ledger
+        .entries(Stream::Summaries)
+        .map(|(first, entry)| (Stream::Summaries, first, *entry))
+        .collect();
+    let marked = BTreeMap::from([(Stream::Summaries, Head::lost(6))]);
+    for heads in [BTreeMap::new(), marked] {
+        let (mut loaded, _) = Ledger::load(QUOTA_WIDE, &heads, stored.clone());
+        let welcome = loaded.welcome(Stream::Summaries, 3);
+        apply(&mut loaded, &welcome);
+        let (offers, _, _) = loaded.offer(&loaded.cursor(), ROOM);
+        let sent: Vec<_> = offers
+            .iter()
+            .map(|offer| (offer.first, offer.last))
+            .collect();
+        assert_eq!(sent, [(4, 4), (5, 5)]);
+    }
+}
+
+#[test]
 fn what_the_store_lost_becomes_a_declared_gap_on_load() {
     let record = |first| {
         let entry = Entry {

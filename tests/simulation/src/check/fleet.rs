@@ -11,6 +11,9 @@ use crate::cloud::Cloud;
 use crate::node::{Machine, Power};
 use crate::shared::Shared;
 
+/// Records that may be on their way at any moment: what one look after a quiet hour commits.
+const FRESH_MAX: u64 = 70;
+
 /// Checks what was just planned against what really is on the devices.
 pub(crate) fn fleet(cloud: &Cloud, machines: &[Machine], made: &Plan, shared: &mut Shared) {
     holds_are_kept(cloud, made, shared);
@@ -65,19 +68,32 @@ fn was_active(machine: &Machine, model: &ModelName, version: &Version, since: u6
     })
 }
 
+/// Whether the version is what the machine activated last, whatever number it was told under.
+fn has_it(machine: &Machine, model: &ModelName, version: &Version) -> bool {
+    let activated = machine.disk.activated.get(model);
+    let last = activated.and_then(|packages| packages.last());
+    last.is_some_and(|package| package.version.version == *version)
+}
+
 /// Nodes told a version that was never active on them are changing.
 fn budget_is_kept(cloud: &Cloud, machines: &[Machine], model: &ModelName, shared: &mut Shared) {
     let Budget::AtMost(most) = shared.scenario.budget else {
         return;
     };
     let snapshot = &cloud.store.snapshot;
-    let enrolled = |node: &&Node| node.phase == Phase::Enrolled;
+    // A node whose content an operator overruled changes because a person said so.
+    let overruled = |node: &Node| {
+        let at = node.reassert.map_or(0, |reported| reported.get() + 1);
+        at > 0 && told(node, model).is_some_and(|(_, since)| since == at)
+    };
+    let enrolled = |node: &&Node| node.phase == Phase::Enrolled && !overruled(node);
     let changing = |node: &&Node| {
         let Some((version, since)) = told(node, model) else {
             return false;
         };
-        machine_of(machines, node, shared)
-            .is_some_and(|machine| !was_active(machine, model, version, since))
+        machine_of(machines, node, shared).is_some_and(|machine| {
+            !was_active(machine, model, version, since) && !has_it(machine, model, version)
+        })
     };
     let count = snapshot
         .nodes
@@ -198,7 +214,7 @@ pub(crate) fn settled(
         if applied != desired {
             return missing("another desired state is in force than the cloud wants");
         }
-        if agent.outbox.ledger.backlog().records > 0 {
+        if agent.outbox.ledger.backlog().records > FRESH_MAX {
             return missing("records wait");
         }
         if !agent.models.is_settled() {

@@ -9,8 +9,7 @@ use millwright_proto::Digest;
 
 use super::{Cloud, Crashed, unix};
 use crate::check;
-use crate::event::Event;
-use crate::event::{Document, Down, MINUTE, WireId};
+use crate::event::{Document, Down, WireId};
 use crate::node::Machine;
 use crate::seam::Bug;
 use crate::shared::Shared;
@@ -41,9 +40,8 @@ impl Cloud {
         for wire in told {
             self.send_desired(wire, shared);
         }
-        // Its own result may be a reason to plan again; a timer repairs missed events.
-        self.plans_at = Some(shared.now + 10 * MINUTE);
-        shared.queue.at(shared.now + 10 * MINUTE, Event::Plan);
+        // Its own result may be a reason to plan again.
+        self.wake_planner(shared);
     }
 
     fn decide(&self, shared: &Shared) -> Plan {

@@ -1,5 +1,6 @@
 //! The link of a device: edge-core's dialler, and a session as the real agent runs it.
 
+use fleet_core::ingest::secret::SECRET_BYTES;
 use std::collections::VecDeque;
 
 use edge_core::link::{Dialler, Ended, Routes, Step, Transport};
@@ -7,9 +8,7 @@ use edge_core::outbox::{Content, Room, Stream};
 use fleet_core::fleet::Report;
 
 use super::{Killed, Machine};
-use crate::event::{
-    Body, Down, Epoch, Event, Fence, HOUR, Hello, Ms, Outgoing, Reached, Up, WireId,
-};
+use crate::event::{Body, Down, Epoch, Event, Fence, HOUR, Hello, Ms, Outgoing, Up, WireId};
 use crate::shared::Shared;
 
 /// As in the real session: what may be under way at once.
@@ -126,7 +125,7 @@ impl Machine {
                     }
                     let after = shared.random.between(10, 600);
                     link.state = State::Dialling;
-                    let reached = Event::Dialled(device, epoch, transport, Reached::Yes);
+                    let reached = Event::Dialled(device, epoch, transport);
                     shared.queue.at(shared.now + after, reached);
                     return Ok(Ms::MAX);
                 }
@@ -247,7 +246,7 @@ impl Machine {
     fn welcome(
         &mut self,
         wire: WireId,
-        secret: [u8; 8],
+        secret: [u8; SECRET_BYTES],
         watermarks: &[(Stream, u64)],
         shared: &mut Shared,
     ) -> Result<(), Killed> {

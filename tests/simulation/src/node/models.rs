@@ -27,6 +27,7 @@ use crate::shared::Shared;
 pub(super) enum Process {
     Loaded,
     Proven,
+    Draining,
     Ending,
 }
 

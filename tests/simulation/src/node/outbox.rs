@@ -3,6 +3,7 @@
 //! In the order of the real store: decide, write all changes of a decision at once, take them over,
 //! then note the highest number beside them.
 
+use fleet_core::ingest::secret::SECRET_BYTES;
 use std::collections::BTreeMap;
 
 use edge_core::link::Transport;
@@ -24,7 +25,7 @@ pub(crate) struct Rows {
     /// Which store it is.
     pub lineage: LineageId,
     /// From the last Welcome.
-    pub secret: Option<[u8; 8]>,
+    pub secret: Option<[u8; SECRET_BYTES]>,
     /// The transport of the last session.
     pub worked: Option<Transport>,
     /// How far each stream is.
@@ -119,7 +120,7 @@ impl Outbox {
         let rows = &mut machine.disk.outbox;
         let mut heads = rows.heads.clone();
         for (stream, next) in &rows.mark {
-            let head = heads.entry(*stream).or_default();
+            let head = heads.entry(*stream).or_insert(Head::lost(*next));
             head.next = head.next.max(*next);
         }
         let stored = rows
@@ -289,7 +290,7 @@ impl Machine {
     /// Takes over what a Welcome said. Persisted before anything else is sent.
     pub(super) fn welcomed(
         &mut self,
-        secret: [u8; 8],
+        secret: [u8; SECRET_BYTES],
         transport: Transport,
         watermarks: &[(Stream, u64)],
         shared: &mut Shared,

@@ -1,7 +1,5 @@
 //! The executor: what a step takes and how it ends, and the invariants of a swap at every instant.
 
-use std::time::Duration;
-
 use edge_core::models::{Fact, Failure, FailureClass, Life, PackageId, WorkerId};
 use edge_core::reconcile::Step;
 use millwright_proto::ids::ModelName;
@@ -38,7 +36,12 @@ impl Machine {
             Step::Verify(_) => shared.random.between(200, 3_000),
             Step::StartWorker(_) => shared.random.between(500, 10_000),
             Step::RunGolden(..) => shared.random.between(3_000, 20_000),
-            Step::Drain(..) => shared.random.skewed(100, 90_000),
+            Step::Drain(_, worker) => {
+                if let Some(entry) = models.workers.get_mut(worker) {
+                    entry.1 = Process::Draining;
+                }
+                shared.random.skewed(100, 90_000)
+            }
             Step::EndWorker(_, worker) => {
                 if let Some(entry) = models.workers.get_mut(worker) {
                     entry.1 = Process::Ending;
@@ -295,14 +298,5 @@ impl Machine {
         let nth = usize::try_from(pick.checked_rem(count)?).ok()?;
         let worker = agent.models.workers.keys().nth(nth)?;
         Some((agent.epoch, *worker))
-    }
-
-    /// How long the agent runs.
-    pub(super) fn up(&self, shared: &Shared) -> Duration {
-        let started = self
-            .agent
-            .as_ref()
-            .map_or(shared.now, |agent| agent.started);
-        Duration::from_millis(shared.now - started)
     }
 }

@@ -42,7 +42,7 @@ impl Books {
         let (mark, confirmed, wear) = Mark::open(database.directory(), identity.lineage)?;
         let known = contents.heads.clone();
         for (stream, next) in confirmed {
-            let head = contents.heads.entry(stream).or_default();
+            let head = contents.heads.entry(stream).or_insert(Head::lost(next));
             head.next = head.next.max(next);
         }
         for key in &contents.damaged {
