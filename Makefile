@@ -8,7 +8,7 @@ export CARGO_TERM_COLOR ?= auto
 KEEP ?=
 UDP ?=
 
-.PHONY: help setup demo test lint cross bench deny fmt clean
+.PHONY: help setup demo test lint cross bench storm deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +39,11 @@ bench: ## Run the benchmarks against their peers; results go to benches/results
 	@tests/setup/setup.sh base models
 	cargo build --release --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-benches"
+
+AGENTS ?= 10000
+storm: ## Kill cloudcore under ten thousand real sessions (AGENTS=n), and see who is back when; keeps the fleet in target/storm
+	cargo build --release --bins -p cloudcore -p fleetctl -p millwright-simulator
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulator" storm --agents $(AGENTS) --directory "$${CARGO_TARGET_DIR:-target}/storm"
 
 deny: ## Licences, bans and sources of the dependencies (needs cargo-deny)
 	cargo deny check bans licenses sources
