@@ -10,7 +10,7 @@ UDP ?=
 # SEEDS=first..end says which fleets `make soak` simulates.
 SEEDS ?= 0..10000
 
-.PHONY: help setup demo test lint cross bench soak deny fmt clean
+.PHONY: help setup demo test lint cross bench soak storm deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ bench: ## Run the benchmarks against their peers; results go to benches/results
 soak: ## Simulate 10,000 seeded fleets through 30 days each (SEEDS=0..100 for fewer)
 	cargo build --release -p millwright-simulation
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulation" run --seeds $(SEEDS)
+AGENTS ?= 10000
+storm: ## Kill cloudcore under ten thousand real sessions (AGENTS=n), and see who is back when; keeps the fleet in target/storm
+	cargo build --release --bins -p cloudcore -p fleetctl -p millwright-simulator
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulator" storm --agents $(AGENTS) --directory "$${CARGO_TARGET_DIR:-target}/storm"
 
 deny: ## Licences, bans and sources of the dependencies (needs cargo-deny)
 	cargo deny check bans licenses sources

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millwright_identity::ServerCredentials;
-use millwright_proto::ids::{Incarnation, NodeUid};
+use millwright_proto::ids::{Incarnation, InstanceId, NodeUid};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
@@ -108,7 +108,7 @@ enum Ending {
     },
 }
 
-/// For a node that may have been revoked unnoticed.
+/// For a node that may have been revoked unnoticed, or has two connections.
 const LOOK_AGAIN: Ending = Ending::ComeBack {
     after_ms: admission::COME_BACK_MS_MIN,
 };
@@ -116,6 +116,7 @@ const LOOK_AGAIN: Ending = Ending::ComeBack {
 /// One live session as the table knows it.
 struct Live {
     term: u64,
+    instance: InstanceId,
     orders: watch::Sender<Orders>,
 }
 
@@ -163,22 +164,26 @@ impl Hub {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a session; the one before it is told to end.
-    fn enter(&self, session: &SessionKey) -> watch::Receiver<Orders> {
+    /// Enters a session; the one before it is told to end. Another process of the agent took its place: that
+    /// is a matter for people. The same process only dialled twice, and what it gave up arrived late: whichever
+    /// of its connections it still has, it shall come back at once.
+    fn enter(&self, session: &SessionKey, instance: InstanceId) -> watch::Receiver<Orders> {
         let (orders, receiver) = watch::channel(Orders::default());
         let mut table = self.table();
         match table.get(&session.uid) {
             // The two transports may race; the store gave the newer one the higher term.
             Some(newer) if newer.term > session.term => {
-                orders.send_modify(|orders| orders.end = Some(Ending::Superseded));
+                let why = newer.replaces(instance);
+                orders.send_modify(|orders| orders.end = Some(why));
             }
             _ => {
                 let live = Live {
                     term: session.term,
+                    instance,
                     orders,
                 };
                 if let Some(older) = table.insert(session.uid, live) {
-                    older.end(Ending::Superseded);
+                    older.end(older.replaces(instance));
                 }
             }
         }
@@ -211,6 +216,15 @@ impl Hub {
 }
 
 impl Live {
+    /// Why one of two sessions of a node ends, the other being of `instance`.
+    fn replaces(&self, instance: InstanceId) -> Ending {
+        if self.instance == instance {
+            LOOK_AGAIN
+        } else {
+            Ending::Superseded
+        }
+    }
+
     fn end(&self, why: Ending) {
         self.orders.send_modify(|orders| {
             orders.end.get_or_insert(why);

@@ -1,6 +1,7 @@
 //! One session from its first body to its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -16,13 +17,18 @@ use super::{Ending, Hub, LOOK_AGAIN, Orders, admission, identity, session};
 use crate::pki::{self, PkiError};
 use crate::signals::draining;
 use crate::store::StoreError;
-use crate::tasks::ingest::{Admission, BATCH_REPORTS_MAX, Report, SessionKey};
+use crate::tasks::ingest::{
+    Admission, BATCH_REPORTS_MAX, Hello, Outcome, Report, SessionKey,
+};
 
 /// From the end of the handshake to Hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Sending to a node that does not read: its socket buffers are full by then, and it gets nothing more.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
+
+/// From the commit of a session to its entry in the table.
+const ENTERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a node whose connection broke counts as connected: an agent's first attempts come within a few
 /// seconds, and a dial takes up to three.
@@ -37,6 +43,8 @@ enum Broken {
     Store(#[from] StoreError),
     #[error(transparent)]
     Random(#[from] PkiError),
+    #[error("the node did not wait for its Welcome")]
+    Early,
     #[error("the node took too long to {0}")]
     Slow(&'static str),
 }
@@ -50,13 +58,20 @@ pub(super) async fn run(
 ) -> Option<SessionKey> {
     let greeted = greet(&hub, &identity, &mut wire).await;
     let (goodbye, session) = match greeted {
-        Ok(Greeting::Live { session, applied }) => {
-            let orders = hub.enter(&session);
+        Ok(Greeting::Live {
+            session,
+            orders,
+            welcome,
+            applied,
+        }) => {
             tracing::info!(
                 node = %identity.node, site = %identity.site, term = session.term, transport = ?wire.transport(),
                 "a session began"
             );
-            let ended = live(&hub, &session, applied, orders, &mut wire).await;
+            let ended = match send(&mut wire, &welcome).await {
+                Ok(()) => live(&hub, &session, applied, orders, &mut wire).await,
+                Err(broken) => Err(broken),
+            };
             hub.leave(&session);
             (ended, Some(session))
         }
@@ -110,6 +125,8 @@ enum End {
 enum Greeting {
     Live {
         session: SessionKey,
+        orders: watch::Receiver<Orders>,
+        welcome: Downlink,
         applied: Generation,
     },
     Refused(Downlink),
@@ -136,7 +153,7 @@ async fn greet(hub: &Hub, node: &NodeIdentity, wire: &mut Wire) -> Result<Greeti
         identity::audit(hub, node, &refusal).await;
         return Ok(Greeting::Refused(refusal));
     }
-    let admission = hub.parts.ingest.hello(&hello).await?;
+    let admission = admit(hub, &hello, wire).await?;
     if let Some(refusal) = session::refusal(&admission) {
         return Ok(Greeting::Refused(refusal));
     }
@@ -159,11 +176,32 @@ async fn greet(hub: &Hub, node: &NodeIdentity, wire: &mut Wire) -> Result<Greeti
         hub.parts.incarnation,
         now_ms,
     );
-    send(wire, &welcome).await?;
+    let orders = hub.enter(&session, hello.instance);
     let applied = hello
         .applied
         .map_or(Generation::NONE, |(generation, _)| generation);
-    Ok(Greeting::Live { session, applied })
+    Ok(Greeting::Live {
+        session,
+        orders,
+        applied,
+        welcome,
+    })
+}
+
+/// Asks for a session. An agent says nothing more until its Welcome, so what arrives meanwhile is its end: it
+/// gave this connection up and has another, which a late session over this one would cut. When the session
+/// is committed already it is entered all the same, so that it ends like any other.
+async fn admit(hub: &Hub, hello: &Hello, wire: &mut Wire) -> Result<Admission, Broken> {
+    let given_up = Arc::new(AtomicBool::new(false));
+    let asked = hub.parts.ingest.hello(hello, &given_up);
+    tokio::pin!(asked);
+    tokio::select! {
+        admission = &mut asked => Ok(admission?),
+        _ = wire.receive() => {
+            given_up.store(true, Ordering::Relaxed);
+            asked.await.map_err(|_| Broken::Early)
+        }
+    }
 }
 
 /// Until it ends; returns how.
@@ -199,7 +237,14 @@ async fn live(
             }
         }
         if !reports.is_empty() {
-            let (acks, end) = session::answers(hub.parts.ingest.batch(session, reports).await?);
+            let outcome = hub.parts.ingest.batch(session, reports).await?;
+            if outcome == Outcome::Superseded {
+                // The newer session enters the table in a moment and says why this one ends.
+                drop(tokio::time::timeout(ENTERS_WITHIN, orders.wait_for(|o| o.end.is_some())).await);
+                let why = orders.borrow().end.unwrap_or(Ending::Superseded);
+                return Ok(End::Told(session::ending(why)));
+            }
+            let (acks, end) = session::answers(outcome);
             for ack in &acks {
                 send(wire, ack).await?;
             }

@@ -21,6 +21,7 @@ mod rows;
 mod session;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub(crate) use self::group::Load;
 pub(crate) use self::session::{
@@ -59,9 +60,17 @@ impl Ingest {
         self.writer.load()
     }
 
-    /// Begins a session, unless the node must not have one.
-    pub(crate) async fn hello(&self, hello: &Hello) -> Result<Admission, StoreError> {
-        match self.writer.ask(Ask::Hello(Box::new(hello.clone()))).await? {
+    /// Begins a session, unless the node must not have one. An error when `given_up` was set in time.
+    pub(crate) async fn hello(
+        &self,
+        hello: &Hello,
+        given_up: &Arc<AtomicBool>,
+    ) -> Result<Admission, StoreError> {
+        let ask = Ask::Hello {
+            hello: Box::new(hello.clone()),
+            given_up: Arc::clone(given_up),
+        };
+        match self.writer.ask(ask).await? {
             Told::Hello(admission) => Ok(admission),
             Told::Batch(_) | Told::Ended => unreachable!("the writer answers what was asked"),
         }

@@ -11,7 +11,7 @@
 //! its session, and no other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -39,7 +39,11 @@ const HELLOS_PER_SECOND_ASSUMED: u32 = 1_000;
 
 /// What a session asks of the writer.
 pub(super) enum Ask {
-    Hello(Box<Hello>),
+    Hello {
+        hello: Box<Hello>,
+        /// Set when nobody wants the session any more.
+        given_up: Arc<AtomicBool>,
+    },
     Batch {
         session: SessionKey,
         reports: Vec<Report>,
@@ -95,7 +99,7 @@ impl Drop for Waiting<'_> {
 impl Door {
     /// Asks and waits for the commit.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Told, StoreError> {
-        let _waiting = matches!(ask, Ask::Hello(_)).then(|| {
+        let _waiting = matches!(ask, Ask::Hello { .. }).then(|| {
             self.gauge.waiting.fetch_add(1, Ordering::Relaxed);
             Waiting(&self.gauge.waiting)
         });
@@ -154,7 +158,12 @@ impl Writer {
     }
 
     /// Commits a group, and answers.
-    async fn settle(&self, group: Vec<Job>) {
+    async fn settle(&self, mut group: Vec<Job>) {
+        // A node that gave up while its Hello waited has another connection, and this session would end that.
+        group.retain(|job| !job.ask.is_given_up());
+        if group.is_empty() {
+            return;
+        }
         let began = Instant::now();
         let asks: Vec<&Ask> = group.iter().map(|job| &job.ask).collect();
         match self.commit(&asks).await {
@@ -199,7 +208,7 @@ impl Writer {
 
     /// Learns from a group how many Hellos fit in a second: half the old figure, half the new.
     fn measure(&self, asks: &[&Ask], began: Instant) {
-        let hellos = asks.iter().filter(|ask| matches!(ask, Ask::Hello(_)));
+        let hellos = asks.iter().filter(|ask| matches!(ask, Ask::Hello { .. }));
         let hellos = hellos.count();
         if hellos < HELLOS_TELLING_MIN {
             return;
@@ -213,9 +222,13 @@ impl Writer {
 }
 
 impl Ask {
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::Hello { given_up, .. } if given_up.load(Ordering::Relaxed))
+    }
+
     fn reports(&self) -> usize {
         match self {
-            Self::Hello(_) | Self::Ended { .. } => 0,
+            Self::Hello { .. } | Self::Ended { .. } => 0,
             Self::Batch { reports, .. } => reports.len(),
         }
     }
@@ -228,7 +241,7 @@ async fn answer(
     now: Timestamp,
 ) -> Result<(Told, bool), StoreError> {
     match ask {
-        Ask::Hello(hello) => {
+        Ask::Hello { hello, .. } => {
             let admission = rows::hello(write, hello, now).await?;
             let welcomed = matches!(admission, Admission::Welcome { .. });
             Ok((Told::Hello(admission), welcomed))

@@ -55,7 +55,7 @@ impl Cloud {
     }
 
     async fn welcome(&self, hello: &Hello) -> (SessionKey, BTreeMap<StreamName, u64>) {
-        match self.ingest.hello(hello).await.unwrap() {
+        match self.ingest.hello(hello, &Arc::default()).await.unwrap() {
             Admission::Welcome {
                 session,
                 watermarks,
@@ -279,7 +279,7 @@ async fn only_the_newest_session_of_an_enrolled_node_is_read() {
     write.commit().await.unwrap();
     let outcome = cloud.ingest.batch(&new, vec![window(1, 1)]).await.unwrap();
     assert_eq!(outcome, Outcome::Revoked);
-    let refused = cloud.ingest.hello(&hello(&[2; 32], 3)).await.unwrap();
+    let refused = cloud.ingest.hello(&hello(&[2; 32], 3), &Arc::default()).await.unwrap();
     assert_eq!(refused, Admission::Revoked);
     assert!(cloud.windows().await.is_empty());
 }
@@ -290,11 +290,73 @@ async fn a_clone_and_a_stranger_are_kept_out() {
     cloud.welcome(&hello(b"", 1)).await;
     cloud.welcome(&hello(&[1; 32], 2)).await;
     cloud.welcome(&hello(&[2; 32], 3)).await;
-    let refused = cloud.ingest.hello(&hello(&[1; 32], 4)).await.unwrap();
+    let refused = cloud.ingest.hello(&hello(&[1; 32], 4), &Arc::default()).await.unwrap();
     assert_eq!(refused, Admission::Cloned);
     assert_eq!(cloud.reasons().await, ["CloneSuspected"]);
     let mut stranger = hello(b"", 5);
     stranger.uid = NodeUid::from_bytes([9; 16]);
-    let refused = cloud.ingest.hello(&stranger).await.unwrap();
+    let refused = cloud.ingest.hello(&stranger, &Arc::default()).await.unwrap();
     assert_eq!(refused, Admission::Unknown);
+}
+
+#[tokio::test]
+async fn sessions_that_ask_together_share_a_commit_and_each_gets_its_own_answer() {
+    let cloud = Cloud::new().await;
+    let (session, _) = cloud.welcome(&hello(b"", 1)).await;
+    let mut stranger = hello(b"", 5);
+    stranger.uid = NodeUid::from_bytes([9; 16]);
+    let held = cloud.store.write().await.unwrap();
+    let together = async {
+        let given_up = Arc::default();
+        tokio::join!(
+            cloud.ingest.batch(&session, vec![window(1, 1)]),
+            cloud.ingest.batch(&session, vec![window(3, 3)]),
+            cloud.ingest.hello(&stranger, &given_up),
+            async { drop(held) },
+        )
+    };
+    let (first, hole, refused, ()) = together.await;
+    let committed = |through, violation| Outcome::Committed {
+        acknowledge: BTreeMap::from_iter(through),
+        violation,
+    };
+    assert_eq!(
+        first.unwrap(),
+        committed(Some((StreamName::Summaries, 1)), None)
+    );
+    let violation = Violation::Hole {
+        first: 3,
+        last: 3,
+        through: 1,
+    };
+    assert_eq!(hole.unwrap(), committed(None, Some(violation)));
+    assert_eq!(refused.unwrap(), Admission::Unknown);
+    assert_eq!(cloud.windows().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hello_whose_node_gave_up_while_it_waited_begins_no_session() {
+    let cloud = Cloud::new().await;
+    let (live, _) = cloud.welcome(&hello(b"", 1)).await;
+    let given_up = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let late = cloud.ingest.hello(&hello(&[1; 32], 2), &given_up).await;
+    assert!(late.is_err(), "it began: {late:?}");
+    let (acknowledged, _) = cloud.commit(&live, &[window(1, 1)]).await;
+    assert_eq!(acknowledged.len(), 1, "the live session was cut");
+}
+
+#[tokio::test]
+async fn a_restart_leaves_nodes_connected_until_their_time_to_return_is_over() {
+    let mut cloud = Cloud::new().await;
+    let (session, _) = cloud.welcome(&hello(b"", 1)).await;
+    cloud.restart().await;
+    let left = cloud.store.live_sessions().await.unwrap();
+    assert_eq!(left, [(UID, session.term)]);
+    // It came back: ending what was left behind changes nothing.
+    let (newer, _) = cloud.welcome(&hello(&[1; 32], 2)).await;
+    cloud.ingest.ended(&session).await.unwrap();
+    let live = cloud.store.live_sessions().await.unwrap();
+    assert_eq!(live, [(UID, newer.term)]);
+    cloud.ingest.ended(&newer).await.unwrap();
+    assert!(cloud.store.live_sessions().await.unwrap().is_empty());
 }

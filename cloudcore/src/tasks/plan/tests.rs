@@ -130,7 +130,7 @@ impl Cloud {
             onnxruntime: "1.24.0".to_owned(),
             capabilities: Vec::new(),
         };
-        match self.ingest.hello(&hello).await.unwrap() {
+        match self.ingest.hello(&hello, &Arc::default()).await.unwrap() {
             Admission::Welcome { session, .. } => session,
             refused => panic!("{refused:?}"),
         }
