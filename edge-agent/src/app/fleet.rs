@@ -21,7 +21,7 @@ use crate::fetch::{Shelf, TrustPolicy};
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
 use crate::link::{Link, LinkChannels, LinkConfig, ReceivedDesired};
-use crate::store::{Outbox, OutboxLimits, RecoveryNote, StateStore};
+use crate::store::{Outbox, RecoveryNote, StateStore};
 
 /// Longest time the link gets to send what is left and say goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let trust = trust::load(layout)?;
     let (desired, damages) = DesiredStore::open(layout)?;
     let (state, state_notes) = StateStore::open(layout.state()).await?;
-    let (outbox, outbox_notes) = Outbox::open(layout.outbox(), OutboxLimits::default()).await?;
+    let (outbox, outbox_notes) = Outbox::open(layout.outbox(), config.storage).await?;
     let base = Base::start(
         config,
         identity.file.enrolled_at.saturating_mul(1000),
