@@ -71,8 +71,8 @@ fn report(run: &Offline, outcome: &Outcome, written_bytes: u64) {
         sink.longest_ms / 60_000
     );
     println!(
-        "written {} bytes by its own account until drained, {written_bytes} by the kernel's in all; peak RSS {} KiB",
-        stats.written_today_bytes,
+        "written {} bytes by its own account, {written_bytes} by the kernel's; peak RSS {} KiB",
+        outcome.written_bytes,
         proc_number("/proc/self/status", "VmHWM:")
     );
     let requests: u64 = sink

@@ -53,6 +53,8 @@ pub struct Outcome {
     pub opening: Duration,
     /// Time to drain it.
     pub draining: Duration,
+    /// Bytes written by the outbox's own account, draining included.
+    pub written_bytes: u64,
     /// What arrived.
     pub sink: Sink,
 }
@@ -89,6 +91,7 @@ impl Offline {
         let began = Instant::now();
         let sink = drain(&outbox, &filled.requests).await?;
         let draining = began.elapsed();
+        let written_bytes = outbox.stats().await?.written_today_bytes;
         outbox.close().await;
         self.check(&filled, &sink)?;
         Ok(Outcome {
@@ -99,6 +102,7 @@ impl Offline {
             longest_append: filled.longest_append,
             opening,
             draining,
+            written_bytes,
             sink,
         })
     }
