@@ -11,9 +11,10 @@ use millwright_document::DocumentError;
 use thiserror::Error;
 
 use crate::connect::{Connector, ProxyUrlError};
+use crate::store::{OutboxLimits, QUOTA_BYTES_MIN};
 
 pub use arguments::{Arguments, Command, EnrollArguments, Label, LogFormat, RunArguments};
-pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Transports};
+pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Storage, Transports};
 
 /// Where the agent keeps its state when nobody says otherwise.
 pub const DATA_DIR: &str = "/var/lib/millwright";
@@ -30,6 +31,9 @@ pub const SUMMARY_WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// Longest summary window: a crash loses the open one.
 pub const SUMMARY_WINDOW_MAX: Duration = Duration::from_secs(3600);
+
+/// Sizes in the configuration are in mebibytes.
+const MIB: u64 = 1024 * 1024;
 
 /// Why the configuration is refused.
 #[derive(Debug, Error)]
@@ -76,6 +80,8 @@ pub struct RunConfig {
     pub connector: Connector,
     /// The MQTT broker and its topics; `None`: no MQTT.
     pub mqtt: Option<Mqtt>,
+    /// How much disk the outbox may use.
+    pub storage: OutboxLimits,
 }
 
 /// What to serve.
@@ -156,8 +162,27 @@ impl RunConfig {
                 ..file.cloud
             },
             mqtt: file.mqtt,
+            storage: outbox_limits(file.storage)?,
         })
     }
+}
+
+fn outbox_limits(storage: Storage) -> Result<OutboxLimits, ConfigError> {
+    let mut limits = OutboxLimits::default();
+    let bytes = |field, mib: u64, bytes_min: u64| {
+        let bytes = mib.checked_mul(MIB).filter(|bytes| *bytes >= bytes_min);
+        bytes.ok_or_else(|| ConfigError::Value {
+            field,
+            problem: format!("is {mib}; it must be at least {}", bytes_min / MIB),
+        })
+    };
+    if let Some(mib) = storage.quota_mib {
+        limits.quota_bytes = bytes("storage.quotaMib", mib, QUOTA_BYTES_MIN)?;
+    }
+    if let Some(mib) = storage.written_mib_per_day {
+        limits.written_per_day_max_bytes = Some(bytes("storage.writtenMibPerDay", mib, MIB)?);
+    }
+    Ok(limits)
 }
 
 fn check_window(window: Duration) -> Result<(), ConfigError> {

@@ -26,7 +26,7 @@ use millwright_proto::ids::{BootId, ModelVersion};
 use millwright_summary::{ErrorClass, LinkStats, Window};
 
 use counters::Counters;
-pub use task::{Committed, Telemetry, WindowSink};
+pub use task::{Committed, SinkWear, Telemetry, WindowSink};
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -23,7 +23,7 @@ use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
 use crate::link::{Link, LinkChannels, LinkConfig, ReceivedDesired};
 use crate::renew::{self, Renewal};
-use crate::store::{Outbox, OutboxLimits, RecoveryNote, StateStore};
+use crate::store::{Outbox, RecoveryNote, StateStore};
 
 /// Longest time the link gets to send what is left and say goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let trust = trust::load(layout)?;
     let (desired, damages) = DesiredStore::open(layout)?;
     let (state, state_notes) = StateStore::open(layout.state()).await?;
-    let (outbox, outbox_notes) = Outbox::open(layout.outbox(), OutboxLimits::default()).await?;
+    let (outbox, outbox_notes) = Outbox::open(layout.outbox(), config.storage).await?;
     let floor_ms = identity.clock().floor_s().saturating_mul(1000);
     let base = Base::start(config, floor_ms, &stop).await?;
     addresses::write(layout, base.http.address)?;

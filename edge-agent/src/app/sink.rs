@@ -7,7 +7,7 @@ use millwright_proto::ids::Lineage;
 use millwright_summary::Window;
 
 use crate::store::{Outbox, StoreError};
-use crate::telemetry::{Committed, WindowSink};
+use crate::telemetry::{Committed, SinkWear, WindowSink};
 
 /// Into the outbox, on their way to the cloud.
 pub(super) struct OutboxSink(pub(super) Outbox);
@@ -25,6 +25,13 @@ impl WindowSink for OutboxSink {
             sequence: place.sequence,
         })
     }
+
+    fn wear(&self) -> Option<SinkWear> {
+        Some(SinkWear {
+            written_bytes: self.0.wear().written_bytes,
+            stretch: self.0.window_stretch(),
+        })
+    }
 }
 
 /// Nowhere: without a cloud a window is only shown on `/metrics/summary`.
@@ -40,5 +47,9 @@ impl WindowSink for NoSink {
             lineage: Lineage::from_bytes([0; 16]),
             sequence: self.0,
         })
+    }
+
+    fn wear(&self) -> Option<SinkWear> {
+        None
     }
 }

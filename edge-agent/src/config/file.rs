@@ -27,6 +27,20 @@ pub struct ConfigFile {
     pub cloud: Cloud,
     /// An MQTT broker to take inputs from.
     pub mqtt: Option<Mqtt>,
+    /// How much disk unsent summaries and events may use.
+    #[serde(default)]
+    pub storage: Storage,
+}
+
+/// How much disk unsent summaries and events may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Storage {
+    /// Mebibytes on disk, 8 or more. When they are used up, old summaries are merged to coarser ones. Default 64.
+    pub quota_mib: Option<u64>,
+    /// Mebibytes that may be written in a day, 1 or more, to spare the flash. Over budget, summary windows are ten
+    /// times longer until midnight (UTC). Default: no budget.
+    pub written_mib_per_day: Option<u64>,
 }
 
 /// Where cloudcore is.

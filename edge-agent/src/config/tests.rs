@@ -77,3 +77,14 @@ fn windows_outside_the_bounds_and_misplaced_trust_keys_are_refused() {
     );
     assert!(arguments::duration("5 parsecs").is_err());
 }
+
+#[test]
+fn storage_has_a_floor_and_a_default() {
+    let limits = |file| merged(&[], file).map(|config| config.storage);
+    assert_eq!(limits("").unwrap(), OutboxLimits::default());
+    let set = limits("storage: {quotaMib: 16, writtenMibPerDay: 32}").unwrap();
+    assert_eq!(set.quota_bytes, 16 * 1024 * 1024);
+    assert_eq!(set.written_per_day_max_bytes, Some(32 * 1024 * 1024));
+    let small = limits("storage: {quotaMib: 7}").unwrap_err().to_string();
+    assert_eq!(small, "storage.quotaMib is 7; it must be at least 8");
+}

@@ -36,7 +36,7 @@ const COMMANDS_MAX: usize = 64;
 pub const QUOTA_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
 /// How much disk the outbox may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
     /// Bytes on disk, sled's own included. Default 64 MiB: a month of one-minute windows as they were recorded,
     /// years in coarser ones. At least [`QUOTA_BYTES_MIN`].

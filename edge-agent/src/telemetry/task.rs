@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use edge_core::summary::Cut;
 use millwright_proto::ids::Lineage;
-use millwright_summary::{LinkStats, Window};
+use millwright_summary::{LinkStats, Window, gauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Recorder;
 use super::clock::Clock;
 use super::node::Sampler;
+use crate::config::SUMMARY_WINDOW_MAX;
 use crate::serving::models::ActiveModels;
 use crate::worker::Worker;
 
@@ -25,8 +26,8 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Shortest window. Below it the statistics of a window say less than the record around them.
 const WINDOW_MIN: Duration = Duration::from_millis(100);
 
-/// Windows kept while the sink refuses them, an hour of minutes. The outbox bounds what is stored; this bounds
-/// what is not even stored.
+/// Windows kept while the sink refuses them, an hour of minutes; beyond, the oldest are merged. The outbox bounds
+/// what is stored; this bounds what is not even stored.
 const WINDOWS_WAITING_MAX: usize = 60;
 
 /// Where a window was stored.
@@ -48,6 +49,18 @@ pub trait WindowSink: Send {
         &mut self,
         window: &Window,
     ) -> impl Future<Output = Result<Committed, Self::Error>> + Send;
+
+    /// What storing costs the disk; `None` when nothing is stored.
+    fn wear(&self) -> Option<SinkWear>;
+}
+
+/// What storing windows costs the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkWear {
+    /// Bytes written since midnight.
+    pub written_bytes: u64,
+    /// How many times longer than usual a window should be.
+    pub stretch: u32,
 }
 
 /// What the task needs.
@@ -98,16 +111,22 @@ impl<S: WindowSink> Telemetry<S> {
             .await;
     }
 
+    /// Longer when the disk was written to more than it should be; never longer than a window may be.
     fn length(&self) -> Duration {
-        (*self.window.borrow()).max(WINDOW_MIN)
+        let usual = (*self.window.borrow()).max(WINDOW_MIN);
+        let stretch = self.sink.wear().map_or(1, |wear| wear.stretch);
+        usual.max((usual * stretch).min(SUMMARY_WINDOW_MAX))
     }
 
     /// Closes the open window and stores it, with those that could not be stored before.
     async fn cut(&mut self, cut: Cut, waiting: &mut VecDeque<Arc<Window>>) {
+        if let Some(wear) = self.sink.wear() {
+            let bytes = wear.written_bytes as f64;
+            self.recorder.gauge(gauge::OUTBOX_WRITTEN_BYTES, bytes);
+        }
         let window = self.recorder.cut(self.clock.now(), cut, (self.link)());
         if waiting.len() == WINDOWS_WAITING_MAX {
-            waiting.pop_front();
-            tracing::error!("a window is lost: {WINDOWS_WAITING_MAX} newer ones wait to be stored");
+            merge_oldest(waiting);
         }
         waiting.push_back(window);
         while let Some(window) = waiting.front() {
@@ -126,6 +145,15 @@ impl<S: WindowSink> Telemetry<S> {
             }
         }
     }
+}
+
+/// Makes the two oldest windows one, so that a disk that stays full costs resolution and no counts.
+fn merge_oldest(waiting: &mut VecDeque<Arc<Window>>) {
+    let (Some(first), Some(second)) = (waiting.pop_front(), waiting.front_mut()) else {
+        return;
+    };
+    let merged = Arc::make_mut(second).merge(&first);
+    merged.expect("windows of one process are of one boot");
 }
 
 async fn sample(sampler: &mut Sampler, recorder: &Recorder, workers: Vec<Arc<Worker>>) {

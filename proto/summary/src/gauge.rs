@@ -17,6 +17,9 @@ pub const TEMPERATURE_CELSIUS: &str = "temperature_celsius";
 /// Memory of the agent and its workers.
 pub const AGENT_MEMORY_BYTES: &str = "agent_memory_bytes";
 
+/// Bytes that the outbox wrote to the disk since midnight: flash wears out by writes.
+pub const OUTBOX_WRITTEN_BYTES: &str = "outbox_written_bytes";
+
 /// Samples of one number.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gauge {

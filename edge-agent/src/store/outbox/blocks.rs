@@ -50,9 +50,11 @@ pub(super) struct Sealing {
 pub(super) struct Loaded {
     pub(super) id: BlockId,
     bytes: Bytes,
-    /// Index in the block, how many numbers it covers, where its payload lies. Damaged ones are absent.
-    records: Vec<(u32, u64, Option<Range<usize>>)>,
+    records: Vec<Found>,
 }
+
+/// Index in the block, how many numbers it covers, and where its payload lies; `None` when it is damaged.
+type Found = (u32, u64, Option<Range<usize>>);
 
 /// The directory of the block files.
 pub(super) struct Blocks {
@@ -253,12 +255,7 @@ fn encode(
 
 /// `None` when the header is not the one that was written. Records behind a damaged header of one are lost with
 /// it, for where they begin is not known.
-fn decode(
-    lineage: Lineage,
-    id: BlockId,
-    stream: Stream,
-    bytes: &[u8],
-) -> Option<Vec<(u32, u64, Option<Range<usize>>)>> {
+fn decode(lineage: Lineage, id: BlockId, stream: Stream, bytes: &[u8]) -> Option<Vec<Found>> {
     let (crc, header) = bytes.get(..HEADER_BYTES)?.split_first_chunk::<4>()?;
     let mut expected = vec![VERSION, stream_code(stream)];
     expected.extend_from_slice(lineage.as_bytes());

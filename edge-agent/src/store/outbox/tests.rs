@@ -1,3 +1,5 @@
+mod blocks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -13,6 +13,7 @@ use crate::telemetry::Outcome;
 struct Sink {
     kept: Arc<Mutex<Vec<Window>>>,
     refusals: Arc<Mutex<usize>>,
+    wear: Option<SinkWear>,
 }
 
 impl WindowSink for Sink {
@@ -30,6 +31,10 @@ impl WindowSink for Sink {
             lineage: Lineage::from_bytes([1; 16]),
             sequence: kept.len() as u64,
         })
+    }
+
+    fn wear(&self) -> Option<SinkWear> {
+        self.wear
     }
 }
 
@@ -93,4 +98,30 @@ async fn a_refused_window_is_stored_with_the_next_one_in_order() {
     let windows = windows_after(Duration::from_secs(190), sink).await;
     let counts: Vec<_> = windows.iter().map(requests).collect();
     assert_eq!(counts, [1, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_that_were_refused_for_too_long_are_merged_and_no_count_is_lost() {
+    let sink = Sink::default();
+    *sink.refusals.lock().unwrap() = WINDOWS_WAITING_MAX + 3;
+    let minutes = WINDOWS_WAITING_MAX as u64 + 4;
+    let windows = windows_after(Duration::from_secs(60 * minutes + 5), sink).await;
+    let whole: u64 = windows.iter().map(|window| window.time.windows).sum();
+    assert_eq!(whole, minutes + 1);
+    assert_eq!((windows[0].time.windows, requests(&windows[0])), (5, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_the_wear_budget_windows_are_longer_and_say_what_was_written() {
+    let sink = Sink {
+        wear: Some(SinkWear {
+            written_bytes: 5_000,
+            stretch: 10,
+        }),
+        ..Sink::default()
+    };
+    let windows = windows_after(Duration::from_secs(605), sink).await;
+    assert_eq!(windows[0].time.length_ms / 1000, 600);
+    let written = windows[0].node["outbox_written_bytes"].max();
+    assert_eq!(written, Some(5_000.0));
 }

@@ -20,7 +20,7 @@ pub const WINDOW_BYTES_MAX: usize = 256 * 1024;
 const NAME_BYTES_MAX: usize = 64;
 
 /// Gauges by their number in the stored form, which keeps the usual names out of every window.
-const KNOWN_GAUGES: [(wire::GaugeName, &str); 7] = [
+const KNOWN_GAUGES: [(wire::GaugeName, &str); 8] = [
     (wire::GaugeName::CpuPercent, gauge::CPU_PERCENT),
     (wire::GaugeName::MemoryUsedBytes, gauge::MEMORY_USED_BYTES),
     (wire::GaugeName::MemoryTotalBytes, gauge::MEMORY_TOTAL_BYTES),
@@ -31,6 +31,10 @@ const KNOWN_GAUGES: [(wire::GaugeName, &str); 7] = [
         gauge::TEMPERATURE_CELSIUS,
     ),
     (wire::GaugeName::AgentMemoryBytes, gauge::AGENT_MEMORY_BYTES),
+    (
+        wire::GaugeName::OutboxWrittenBytes,
+        gauge::OUTBOX_WRITTEN_BYTES,
+    ),
 ];
 
 /// Why bytes are not a window.

@@ -295,7 +295,17 @@ proptest! {
         [&c, &b].into_iter().for_each(|window| half.add(window));
         backward.merge(&half);
         backward.add(&a);
-        prop_assert_eq!(forward, backward);
+        prop_assert_eq!(&forward, &backward);
+
+        // What a cloud adds up is the same whether the node merged before or not.
+        let mut from_merged = Merged::default();
+        from_merged.add(&left);
+        prop_assert_eq!(from_merged.windows, forward.windows);
+        prop_assert_eq!(from_merged.interrupted, forward.interrupted);
+        prop_assert_eq!(from_merged.coverage_ms, forward.coverage_ms);
+        prop_assert_eq!(from_merged.first_ms, forward.first_ms);
+        prop_assert_eq!(&from_merged.models, &forward.models);
+        prop_assert_eq!(&from_merged.node, &forward.node);
     }
 
     #[test]

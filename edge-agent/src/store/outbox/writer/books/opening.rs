@@ -97,11 +97,11 @@ impl Books {
     }
 }
 
+/// An entry and where it stands.
+type Standing = (Stream, u64, Entry);
+
 /// Everything that stands in the streams, and how many records of opened blocks could not be read.
-fn entries(
-    contents: &Contents,
-    blocks: &Blocks,
-) -> Result<(Vec<(Stream, u64, Entry)>, usize), StoreError> {
+fn entries(contents: &Contents, blocks: &Blocks) -> Result<(Vec<Standing>, usize), StoreError> {
     let mut entries = contents.entries.clone();
     let mut unread = 0;
     for &(stream, first, last, block) in &contents.blocks {
