@@ -190,9 +190,9 @@ pub fn enrollment(cloud: &Cloud, directory: &Path, name: &str, token: &str) -> R
     let mut trust_key = cloud.signing_key()?.into_os_string();
     trust_key.push(".pub");
     let mut command = Command::new(program("edge-agent")?);
-    PROXY_VARIABLES
-        .iter()
-        .for_each(|name| drop(command.env_remove(name)));
+    PROXY_VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
     command
         .args([
             "enroll",
@@ -224,9 +224,9 @@ async fn run(
     let mut command = Command::new(program("edge-agent")?);
     command.arg("run").arg("--config").arg(&config);
     command.args(["--log", options.log]);
-    PROXY_VARIABLES
-        .iter()
-        .for_each(|name| drop(command.env_remove(name)));
+    PROXY_VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
     let mut process = Process::start(
         "edge-agent",
         &mut command,

@@ -104,11 +104,7 @@ async fn tunnel(
         Some(_) | None => TcpStream::connect(&target).await.map_err(|_| 502),
     };
     let status = far.as_ref().map_or_else(|status| *status, |_| 200);
-    let mut list = asked.lock().unwrap_or_else(PoisonError::into_inner);
-    if list.len() < ASKED_MAX {
-        list.push(Asked { target, status });
-    }
-    drop(list);
+    note(&asked, Asked { target, status });
     let answer = match status {
         200 => "HTTP/1.1 200 Connection established\r\n\r\n",
         407 => {
@@ -122,4 +118,11 @@ async fn tunnel(
         .await
         .ok()?;
     Some(())
+}
+
+fn note(asked: &Mutex<Vec<Asked>>, new: Asked) {
+    let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    if asked.len() < ASKED_MAX {
+        asked.push(new);
+    }
 }

@@ -88,3 +88,34 @@ fn storage_has_a_floor_and_a_default() {
     let small = limits("storage: {quotaMib: 7}").unwrap_err().to_string();
     assert_eq!(small, "storage.quotaMib is 7; it must be at least 8");
 }
+
+#[test]
+fn the_way_to_the_cloud_is_read_and_a_password_in_it_is_not_shown() {
+    let cloud = "cloud:
+  transport: websocket
+  proxy: http://press:s3cret@proxy.plant:3128
+  probeQuic: {firstSeconds: 2, longestSeconds: 1}
+";
+    let config = merged(&["--websocket", "c:4"], cloud).unwrap();
+    assert_eq!(config.cloud.transport, Transports::Websocket);
+    assert_eq!(config.cloud.websocket.as_deref(), Some("c:4"));
+    let proxy = config.connector.proxy_for("c", 4).map(ToString::to_string);
+    assert_eq!(proxy.as_deref(), Some("proxy.plant:3128"));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let probing = config.cloud.probe_quic.resolved();
+    assert_eq!((probing.first_ms, probing.longest_ms), (2_000, 2_000));
+    for (wrong, field) in [
+        ("cloud: {probeQuic: {firstSeconds: 0}}", "firstSeconds"),
+        (
+            "cloud: {probeQuic: {longestSeconds: 86401}}",
+            "longestSeconds",
+        ),
+        ("cloud: {transport: udp}", "transport"),
+        ("cloud: {proxy: 'socks5://press:s3cret@p:1'}", "http://"),
+        ("cloud: {proxy: 'http://press:s3cret@p:x'}", "HOST:PORT"),
+    ] {
+        let error = merged(&[], wrong).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(field) && !text.contains("s3cret"), "{text}");
+    }
+}

@@ -238,12 +238,4 @@ impl QuicWire {
     pub(super) fn connection(&self) -> Connection {
         self.connection.clone()
     }
-
-    /// Frames sent that cloudcore's transport acknowledges, and its acknowledgements. Frames that only the
-    /// transport itself needs (windows, connection ids) go out in answer to something and are left out.
-    pub(super) fn pulse(&self) -> (u64, u64) {
-        let stats = self.connection.stats();
-        let asked = stats.frame_tx.stream + stats.frame_tx.ping;
-        (asked, stats.frame_rx.acks)
-    }
 }

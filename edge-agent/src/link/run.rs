@@ -108,7 +108,7 @@ impl Runner {
             let (wire, channel) = self.dialers.dial(transport).await?;
             let applied = self.applied.borrow_and_update().clone();
             let (session, hello) = Session::begin(&self.config, greeting, &applied, Instant::now());
-            let mut live = Live { wire, session };
+            let mut live = Live::new(wire, session);
             live.send(&hello).await?;
             let body = live.wire.receive().await?;
             Ok::<_, WireError>((live, channel, body))

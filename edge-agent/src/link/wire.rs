@@ -22,6 +22,9 @@ pub(super) enum WireError {
     /// It broke or the other side closed it.
     #[error("the connection ended: {0}")]
     Ended(String),
+    /// What was sent stayed unanswered.
+    #[error("cloudcore stopped answering")]
+    Silent,
     /// What arrived or was to be sent is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -67,15 +70,6 @@ impl Wire {
         match self {
             Self::Quic(wire) => wire.close().await,
             Self::WebSocket(wire) => wire.close().await,
-        }
-    }
-
-    /// For [`edge_core::link::pulse`]: what was sent that the other side must answer, and the answers.
-    /// `None` over WebSocket, where the kernel keeps them to itself.
-    pub(super) fn pulse(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::Quic(wire) => Some(wire.pulse()),
-            Self::WebSocket(_) => None,
         }
     }
 

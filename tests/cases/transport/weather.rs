@@ -58,7 +58,7 @@ async fn a_cut_uplink_stops_nothing_at_the_line_and_its_return_brings_everything
         CONNECT_DEADLINE,
         async || {
             let log = fleet.agent.process().log_text()?;
-            Ok(log.contains("stopped answering over quic").then_some(()))
+            Ok(log.contains("cloudcore stopped answering").then_some(()))
         },
     )
     .await?;

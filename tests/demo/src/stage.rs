@@ -9,7 +9,7 @@ use millwright_tests::agent::{Agent, AgentOptions};
 use millwright_tests::broker::Broker;
 use millwright_tests::checkout;
 use millwright_tests::cloud::Cloud;
-use millwright_tests::packages::{Package, onnxruntime};
+use millwright_tests::packages::Package;
 use millwright_tests::wait::until;
 use millwright_tests::wan::{Lane, Wan};
 
@@ -202,11 +202,9 @@ fn options(broker: &Broker, site: &str, node: &str) -> Result<AgentOptions> {
         sensors::MODEL,
     );
     Ok(AgentOptions {
-        quic: None,
-        websocket: None,
         summary_window_seconds: SUMMARY_WINDOW_SECONDS,
-        onnxruntime: onnxruntime()?,
         mqtt: Some(mqtt),
+        ..AgentOptions::quick()?
     })
 }
 

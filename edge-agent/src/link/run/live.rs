@@ -12,16 +12,18 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::super::dial::Probe;
 use super::super::session::{Action, Session, SessionEnd};
+use super::super::totals::whole_ms;
 use super::super::wire::{Wire, WireError};
 use super::{Runner, random, stopping};
 
 /// Handing one frame to the transport may take this long: a peer that reads nothing is dead.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A session that has been welcomed.
+/// A session and what carries it.
 pub(super) struct Live {
     pub(super) wire: Wire,
     pub(super) session: Session,
+    heart: Heart,
 }
 
 impl Runner {
@@ -33,10 +35,7 @@ impl Runner {
         dialler: &mut Dialler,
         now_ms: impl Fn() -> u64,
     ) -> SessionEnd {
-        let end = match self.exchange(&mut live, transport, dialler, now_ms).await {
-            Ok(end) => end,
-            Err(reason) => SessionEnd::Lost(reason),
-        };
+        let (Ok(end) | Err(end)) = self.exchange(&mut live, transport, dialler, now_ms).await;
         self.channel.send_replace(None);
         self.totals.session_ended();
         match end {
@@ -53,14 +52,12 @@ impl Runner {
         transport: Transport,
         dialler: &mut Dialler,
         now_ms: impl Fn() -> u64,
-    ) -> Result<SessionEnd, String> {
-        let text = |error: WireError| error.to_string();
+    ) -> Result<SessionEnd, SessionEnd> {
         let mut stopped = self.stopped.clone();
         let mut backlog = self.outbox.backlog();
         let applied = self.applied.borrow_and_update().clone();
         let first = live.session.welcome_persisted(applied);
-        live.send(&first).await.map_err(text)?;
-        let mut pulse = Heart::of(&live.wire);
+        live.send(&first).await.map_err(broken)?;
         // Ends with the session: a probe that is under way then is given up.
         let mut probes = JoinSet::new();
         loop {
@@ -71,14 +68,14 @@ impl Runner {
             let probe_pause = probe_at.map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
             tokio::select! {
                 body = live.wire.receive() => {
-                    let body = body.map_err(text)?;
+                    let body = body.map_err(broken)?;
                     let action = live.session.received(body, Instant::now());
                     if let Some(end) = self.act(action).await? {
                         return Ok(end);
                     }
                 }
                 changed = backlog.changed() => {
-                    changed.map_err(|_| "the outbox is closed".to_owned())?;
+                    changed.map_err(|_| lost(&"the outbox is closed"))?;
                 }
                 changed = self.applied.changed() => {
                     if changed.is_err() {
@@ -86,16 +83,11 @@ impl Runner {
                     }
                     let applied = self.applied.borrow_and_update().clone();
                     if let Some(uplink) = live.session.applied(applied) {
-                        live.send(&uplink).await.map_err(text)?;
+                        live.send(&uplink).await.map_err(broken)?;
                     }
                 }
                 () = until(deadline) => return Ok(live.session.expired()),
-                () = pulse.tick() => {
-                    if pulse.look(&live.wire, now_ms()) == Beat::Dead {
-                        let reason = format!("cloudcore stopped answering over {transport}");
-                        return Ok(SessionEnd::Silent(reason));
-                    }
-                }
+                () = live.heart.stopped() => return Err(broken(WireError::Silent)),
                 () = pause(probe_pause) => {
                     probes.spawn(self.dialers.probe(Duration::from_millis(QUIC_DIAL_MS)));
                 }
@@ -114,28 +106,26 @@ impl Runner {
     }
 
     /// Sends what the outbox has, as far as there is room.
-    async fn pump(&mut self, live: &mut Live) -> Result<(), String> {
+    async fn pump(&mut self, live: &mut Live) -> Result<(), SessionEnd> {
         while let Some(room) = live.session.room() {
             let offered = self.outbox.offer(room).await;
-            let offered = offered.map_err(|error| error.to_string())?;
+            let offered = offered.map_err(|error| lost(&error))?;
             if offered.is_empty() {
                 break;
             }
             for outgoing in offered {
                 let uplink = live.session.offer(outgoing, Instant::now());
-                live.send(&uplink)
-                    .await
-                    .map_err(|error| error.to_string())?;
+                live.send(&uplink).await.map_err(broken)?;
             }
         }
         Ok(())
     }
 
-    async fn act(&mut self, action: Option<Action>) -> Result<Option<SessionEnd>, String> {
+    async fn act(&mut self, action: Option<Action>) -> Result<Option<SessionEnd>, SessionEnd> {
         match action {
             Some(Action::Acknowledge { stream, through }) => {
                 let taken = self.outbox.acknowledge(stream, through).await;
-                taken.map_err(|error| error.to_string())?;
+                taken.map_err(|error| lost(&error))?;
             }
             Some(Action::Desired(desired)) => {
                 tracing::info!(generation = %desired.generation, "desired state received");
@@ -149,12 +139,37 @@ impl Runner {
     }
 }
 
+fn lost(why: &impl ToString) -> SessionEnd {
+    SessionEnd::Lost(why.to_string())
+}
+
+fn broken(error: WireError) -> SessionEnd {
+    match error {
+        WireError::Silent => SessionEnd::Silent(error.to_string()),
+        WireError::Dial { .. } | WireError::Ended(_) | WireError::Frame(_) => lost(&error),
+    }
+}
+
 impl Live {
+    pub(super) fn new(wire: Wire, session: Session) -> Self {
+        let heart = Heart::of(&wire);
+        Self {
+            wire,
+            session,
+            heart,
+        }
+    }
+
+    /// Hands a frame to the transport. A full window may make it wait, and a dead path must not: the pulse
+    /// is felt meanwhile.
     pub(super) async fn send(&mut self, uplink: &Uplink) -> Result<(), WireError> {
         let body = frame::encode_body(uplink)?;
-        match tokio::time::timeout(SEND_TIMEOUT, self.wire.send(body)).await {
-            Ok(sent) => sent,
-            Err(_elapsed) => Err(WireError::Ended("cloudcore reads nothing".to_owned())),
+        tokio::select! {
+            sent = tokio::time::timeout(SEND_TIMEOUT, self.wire.send(body)) => match sent {
+                Ok(sent) => sent,
+                Err(_elapsed) => Err(WireError::Ended("cloudcore reads nothing".to_owned())),
+            },
+            () = self.heart.stopped() => Err(WireError::Silent),
         }
     }
 }
@@ -173,29 +188,54 @@ async fn pause(pause: Option<Duration>) {
     }
 }
 
-/// The pulse of a path whose transport tells of acknowledgements, and when to feel it.
-struct Heart(Option<(Pulse, Interval)>);
+/// The pulse of a path whose transport tells of acknowledgements. Over WebSocket the kernel keeps them to
+/// itself, and there is no better transport to leave it for.
+struct Heart(Option<Beating>);
+
+struct Beating {
+    connection: quinn::Connection,
+    pulse: Pulse,
+    looks: Interval,
+    began: tokio::time::Instant,
+}
 
 impl Heart {
     fn of(wire: &Wire) -> Self {
-        Self(wire.pulse().map(|(asked, answered)| {
-            let mut interval = tokio::time::interval(Duration::from_millis(LOOK_MS));
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            (Pulse::new(asked, answered), interval)
+        let Wire::Quic(wire) = wire else {
+            return Self(None);
+        };
+        let connection = wire.connection();
+        let mut looks = tokio::time::interval(Duration::from_millis(LOOK_MS));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (asked, answered) = counters(&connection);
+        Self(Some(Beating {
+            connection,
+            pulse: Pulse::new(asked, answered),
+            looks,
+            began: tokio::time::Instant::now(),
         }))
     }
 
-    async fn tick(&mut self) {
-        match &mut self.0 {
-            Some((_, interval)) => drop(interval.tick().await),
-            None => std::future::pending().await,
+    /// Resolves when the path is dead. Safe to cancel: what was felt is kept.
+    async fn stopped(&mut self) {
+        let Some(beating) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        loop {
+            beating.looks.tick().await;
+            let now_ms = whole_ms(beating.began.elapsed());
+            let (asked, answered) = counters(&beating.connection);
+            if beating.pulse.look(asked, answered, now_ms) == Beat::Dead {
+                return;
+            }
         }
     }
+}
 
-    fn look(&mut self, wire: &Wire, now_ms: u64) -> Beat {
-        match (&mut self.0, wire.pulse()) {
-            (Some((pulse, _)), Some((asked, answered))) => pulse.look(asked, answered, now_ms),
-            (Some(_) | None, _) => Beat::Alive,
-        }
-    }
+/// Frames sent that cloudcore's transport acknowledges, and its acknowledgements. Frames that only the
+/// transport itself needs (windows, connection ids) go out in answer to something and are left out.
+fn counters(connection: &quinn::Connection) -> (u64, u64) {
+    let stats = connection.stats();
+    let asked = stats.frame_tx.stream + stats.frame_tx.ping;
+    (asked, stats.frame_rx.acks)
 }
