@@ -168,7 +168,8 @@ fn new_identity(
         .map(|der| CertificateDer::from(&der[..]))
         .collect();
     // The beginning of the certificate is cloudcore's time; this device's own clock may be dead.
-    let begun = chain.first().map(|leaf| Validity::of_certificate(leaf));
+    let leaf = chain.first();
+    let validity = leaf.and_then(|leaf| Validity::of_certificate(leaf).ok());
     NewIdentity {
         identity_key: keys.identity_pem().to_owned(),
         tls: tls_pem(keys.tls_pem(), &chain),
@@ -179,7 +180,7 @@ fn new_identity(
             cloud: cloud.to_owned(),
             node: identity.node.to_string(),
             site: identity.site.to_string(),
-            enrolled_at: begun.map_or(0, |validity| validity.map_or(0, |own| own.not_before)),
+            enrolled_at: validity.map_or(0, |validity| validity.not_before),
         },
     }
 }

@@ -86,13 +86,12 @@ async fn an_agent_whose_certificate_ran_out_while_it_was_away_is_back_by_itself(
         Ok((Timestamp::now() > end + Duration::from_secs(1)).then_some(()))
     })
     .await?;
-    until("end of the session", DEADLINE, async || {
-        Ok(fleet.node()?.status.transport.is_none().then_some(()))
-    })
-    .await?;
     let before = renewals(&fleet)?.len();
     fleet.agent.start_again(&fleet.options).await?;
-    fleet.connected(DEADLINE).await?;
+    until("a session with a new certificate", DEADLINE, async || {
+        Ok((sessions(&mut fleet)? == 2).then_some(()))
+    })
+    .await?;
     let told = renewals(&fleet)?;
     ensure!(told.len() > before, "it is back without a renewal");
     ensure!(

@@ -289,7 +289,9 @@ pub(super) fn set_validity(
     now: Timestamp,
     lifetime: Duration,
 ) -> Timestamp {
+    // Certificates know whole seconds.
     let end = after(now, lifetime);
+    let end = Timestamp::from_second(end.as_second()).unwrap_or(end);
     // A certificate that lives for minutes (in tests) must not have its renewal behind it when it is made.
     let skew = CLOCK_SKEW.min(lifetime / 10);
     let begin = now.checked_sub(skew).unwrap_or(Timestamp::MIN);

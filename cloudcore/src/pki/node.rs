@@ -67,7 +67,7 @@ impl FromStr for Lifetime {
 impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
-        let largest = UNITS.iter().find(|(_, unit)| seconds % unit == 0);
+        let largest = UNITS.iter().find(|(_, unit)| seconds.is_multiple_of(*unit));
         let (name, unit) = largest.copied().unwrap_or(("s", 1));
         write!(f, "{}{name}", seconds / unit)
     }

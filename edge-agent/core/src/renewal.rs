@@ -26,6 +26,10 @@ pub const PAUSE_MS_MIN: u64 = 1_000;
 /// Longest pause after a failure: the outage may be over any time, and a certificate has days left.
 pub const PAUSE_MS_MAX: u64 = 60 * 60_000;
 
+/// The same once the certificate is over: the uplink is back within a minute, as the link's own back-off promises, and
+/// without a certificate nothing else can use it.
+pub const PAUSE_OVER_MS_MAX: u64 = 60_000;
+
 /// Pause after cloudcore refused for good (revoked, unknown): only people can change that.
 pub const REFUSED_MS: u64 = 60 * 60_000;
 
@@ -133,13 +137,16 @@ impl Schedule {
         life.min(suspicion).max(pause).min(LOOK_MS_MAX)
     }
 
-    /// The attempt failed at `since_ms`.
-    pub fn failed(&mut self, how: Failure, since_ms: u64, random: u64) {
+    /// The attempt failed at `now_s`, which is `since_ms` on the running clock.
+    pub fn failed(&mut self, how: Failure, now_s: u64, since_ms: u64, random: u64) {
         let pause_ms = match how {
             Failure::Refused => within(random, REFUSED_MS, REFUSED_MS + REFUSED_MS / 4),
             Failure::Unreachable => {
                 // A certificate that lives for seconds (in tests) cannot wait for minutes.
-                let longest = (self.life_ms / 16).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
+                let longest = match now_s > self.not_after_s {
+                    true => PAUSE_OVER_MS_MAX,
+                    false => (self.life_ms / 16).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX),
+                };
                 let high = self.backoff_ms.saturating_mul(3).min(longest);
                 self.backoff_ms = within(random, PAUSE_MS_MIN, high);
                 self.backoff_ms

@@ -109,7 +109,9 @@ impl Task {
                 }
             }
             Err(error) => {
-                self.schedule.failed(error.kind(), since_ms, random());
+                let now_s = self.clock.now_s();
+                self.schedule
+                    .failed(error.kind(), now_s, since_ms, random());
                 self.tell_failed(&error);
             }
         }

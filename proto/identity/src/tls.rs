@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, sign};
 use thiserror::Error;
@@ -95,11 +95,9 @@ pub fn node_client_config(
 /// Settings like those of [`server_config`], with a certificate that may be replaced while they are in use.
 #[must_use]
 pub fn renewed_server_config(own: &Arc<ServerCredentials>) -> ServerConfig {
-    let mut config = server_builder()
+    server_builder()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::<ServerCredentials>::clone(own));
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config
+        .with_cert_resolver(Arc::<ServerCredentials>::clone(own))
 }
 
 /// Settings like those of [`server_config_for_nodes`], with certificates that may be replaced while they are in use.
