@@ -75,6 +75,8 @@ pub(crate) struct Books {
     lineages: BTreeMap<LineageId, LineageFacts>,
     /// What may have cost records on which device.
     pub causes: BTreeSet<(Device, Cause)>,
+    /// Nodes that a restored cloud passed before it heard of them.
+    pub overtaken: u64,
     /// Requests that reached a model, by release.
     pub requested: BTreeMap<u8, u64>,
     /// Of those, what a kill took with the open window.

@@ -216,6 +216,7 @@ impl World {
             }
             Event::ToCloud(wire, message) => {
                 if self.passes(wire, &message) {
+                    self.notice_overtaken(&message);
                     self.cloud.receives(wire, message, &mut self.shared);
                     self.cloud_down();
                 }
@@ -262,6 +263,27 @@ impl World {
                 cloud.intend(&intent, shared);
             }
             Event::Round => self.round(),
+        }
+    }
+
+    /// A restored cloud that changed its mind often enough before it heard of a node again has passed
+    /// the node's number, and cannot know that the node is ahead. That is a known limit; it is told.
+    fn notice_overtaken(&mut self, message: &crate::event::Up) {
+        let crate::event::Up::Hello(hello) = message else {
+            return;
+        };
+        let said = hello.applied.map(|applied| applied.0);
+        let stored = self.cloud.stored(hello.uid).map(|stored| stored.0);
+        if stored <= said {
+            return;
+        }
+        for machine in &mut self.machines {
+            if machine.ahead && machine.uid == hello.uid {
+                machine.ahead = false;
+                self.shared
+                    .note(machine.device, "overtaken by a restored cloud", 0, 0);
+                self.shared.books.overtaken += 1;
+            }
         }
     }
 

@@ -376,6 +376,35 @@ fn nodes_that_restart_together_do_not_change_together() {
 }
 
 #[test]
+fn a_node_that_gave_a_version_up_is_not_sent_back_to_it() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    for name in ["a", "b"] {
+        report(&mut fleet, name, SlotState::Active);
+    }
+    settle(&mut fleet);
+    deploy(&mut fleet, "d", "m@2", &[]);
+    settle(&mut fleet);
+    // It is active on both, and `a` gives it up first; `b` does so after the rollout has failed.
+    for (name, state) in [
+        ("b", SlotState::Active),
+        ("a", SlotState::Failed),
+        ("b", SlotState::Failed),
+    ] {
+        report(&mut fleet, name, state);
+        settle(&mut fleet);
+    }
+    deploy(&mut fleet, "d", "m@3", &[1]);
+    settle(&mut fleet);
+    for _ in 0..3 {
+        assert_eq!(wanted(&fleet, "b").as_deref(), Some("1"));
+        report(&mut fleet, "b", SlotState::Active);
+        settle(&mut fleet);
+    }
+}
+
+#[test]
 fn a_node_reads_why_it_is_where_it_is() {
     let mut fleet = fleet(&["a"]);
     deploy(&mut fleet, "d", "m@1", &[]);

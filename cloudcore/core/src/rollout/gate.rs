@@ -4,7 +4,7 @@
 //! report leaves the verdict as it was. A pass stays one while the node is silent or restarts; a refusal
 //! overrules it.
 
-use millwright_proto::ids::{ModelVersion, NodeName};
+use millwright_proto::ids::{ModelName, ModelVersion, NodeName};
 
 use crate::desired::Standing;
 use crate::fleet::{Node, SlotReport, SlotState};
@@ -55,6 +55,16 @@ pub fn is_told(node: &Node, target: &ModelVersion) -> bool {
     let desired = node.desired.as_ref();
     let slot = desired.and_then(|desired| desired.content.slots.get(&target.model));
     slot.is_some_and(|slot| slot.version == target.version)
+}
+
+/// The version of `model` that the stored desired state of `node` names.
+#[must_use]
+pub fn told(node: &Node, model: &ModelName) -> Option<ModelVersion> {
+    let slot = node.desired.as_ref()?.content.slots.get(model)?;
+    Some(ModelVersion {
+        model: model.clone(),
+        version: slot.version.clone(),
+    })
 }
 
 /// What the node's last report says of `target`, if it is about what the node was told last.

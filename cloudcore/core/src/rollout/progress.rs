@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millwright_proto::ids::{DeploymentName, NodeName, Version};
+use millwright_proto::ids::{DeploymentName, ModelVersion, NodeName, Version};
 
 use super::admission::admit;
 use super::gate::{self, Told, Verdict};
@@ -45,6 +45,7 @@ pub fn advance(case: Case<'_>) -> Progress {
     let Some((number, mut rollout)) = current(case, &mut progress) else {
         return progress;
     };
+    overrule(case, number, &mut rollout, &mut progress);
     progress.assigned = admit(case, number, &rollout);
     while judge(case, &mut rollout, &progress.assigned) == Step::NextWave {
         rollout.wave += 1;
@@ -95,6 +96,37 @@ fn current(case: Case<'_>, progress: &mut Progress) -> Option<(u64, Rollout)> {
         finished_ms: None,
     };
     Some((number, rollout))
+}
+
+/// A refusal overrules the pass that an ended rollout remembers: else a node that gave a version up
+/// would be sent back to it as to one that is proven there, and so on without end.
+fn overrule(case: Case<'_>, current: u64, rollout: &mut Rollout, progress: &mut Progress) {
+    for (name, node) in case.nodes {
+        let Some(told) = gate::told(node, &rollout.target.model) else {
+            continue;
+        };
+        if gate::evidence(node, &told) != Some(Verdict::Fail) {
+            continue;
+        }
+        let overruled = (
+            Verdict::Fail,
+            format!("{told} was given up after it had passed"),
+        );
+        if rollout.phase != Phase::Progressing && remembers_pass(rollout, name, &told) {
+            rollout.nodes.insert((*name).clone(), overruled.clone());
+        }
+        for (number, older) in case.history.range(..current) {
+            if remembers_pass(older, name, &told) {
+                let written = progress.written.entry(*number);
+                let ended = written.or_insert_with(|| older.clone());
+                ended.nodes.insert((*name).clone(), overruled.clone());
+            }
+        }
+    }
+}
+
+fn remembers_pass(rollout: &Rollout, name: &NodeName, told: &ModelVersion) -> bool {
+    rollout.target == *told && rollout.verdict(name) == Verdict::Pass
 }
 
 #[derive(PartialEq, Eq)]

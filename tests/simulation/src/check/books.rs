@@ -21,12 +21,17 @@ pub struct Totals {
     pub declared: u64,
     /// On devices that were wiped, revoked, copied, or whose disk lied: nobody can tell.
     pub excused: u64,
+    /// Nodes that a restored cloud passed with its generations before it heard of them.
+    pub overtaken: u64,
 }
 
 /// Checks every record; returns what became of them.
 #[must_use]
 pub(crate) fn books(cloud: &Cloud, machines: &[Machine], shared: &mut Shared) -> Totals {
-    let mut totals = Totals::default();
+    let mut totals = Totals {
+        overtaken: shared.books.overtaken,
+        ..Totals::default()
+    };
     let mut requests: BTreeMap<u8, u64> = BTreeMap::new();
     let mut wrong = None;
     for machine in machines {
