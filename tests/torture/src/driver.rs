@@ -1,0 +1,205 @@
+//! Keeps a recorder busy as an agent would be: appends from many sides, sessions that come and go.
+//!
+//! Every decision is drawn from the caller's dice; the clock only decides how far it gets.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::child::{Heard, Recorder};
+use crate::cloud::Cloud;
+use crate::message::{Event, LineageBytes, Order, Sent};
+use crate::record::Token;
+
+/// Most records appended by one order.
+const BURST_MAX: usize = 12;
+
+/// Most records of one offer.
+const OFFER_MAX: usize = 32;
+
+/// Chance of a new session after each event without one.
+const REJOIN_OF_256: u8 = 16;
+
+/// How far the session is: what the recorder was asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    /// There is none.
+    Apart,
+    /// Asked for a Hello.
+    Greeting,
+    /// Told what the Welcome says.
+    Welcoming(LineageBytes),
+    /// Nothing is under way.
+    Ready(LineageBytes),
+    /// Asked for an offer.
+    Offering(LineageBytes),
+    /// Told so many acknowledgements.
+    Acknowledging(LineageBytes, usize),
+}
+
+/// How busy a recorder is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Appends under way at a time; 0: only sessions, to drain.
+    pub(crate) appends: usize,
+    /// In percent: how often what was sent, or its acknowledgement, is lost with its session.
+    pub(crate) lost_percent: u8,
+}
+
+/// See the module.
+pub(crate) struct Driver<'a> {
+    /// Opened its store already.
+    pub(crate) recorder: &'a mut Recorder,
+    /// Counts.
+    pub(crate) cloud: &'a mut Cloud,
+    /// Decides.
+    pub(crate) dice: &'a mut fastrand::Rng,
+    /// Names the next record.
+    pub(crate) next_token: &'a mut Token,
+    /// How busy the recorder is kept.
+    pub(crate) pace: Pace,
+}
+
+/// Why driving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Time is over.
+    InTime,
+    /// Everything is counted.
+    Drained,
+    /// The recorder ended by itself.
+    ByItself,
+}
+
+/// What one run of a driver knows.
+struct Run {
+    session: Session,
+    under_way: usize,
+    /// The last offer was empty, and nothing was appended since.
+    idle: bool,
+}
+
+impl Driver<'_> {
+    /// Drives until `deadline`, or with no appends until all is drained.
+    ///
+    /// # Errors
+    /// When the pipe breaks.
+    pub(crate) fn run(mut self, deadline: Instant) -> Result<Ended> {
+        let mut run = Run {
+            session: Session::Apart,
+            under_way: 0,
+            idle: false,
+        };
+        // Some begin with a session, which checks everything kept; some record first.
+        if self.pace.appends == 0 || self.dice.bool() {
+            self.greet(&mut run);
+        }
+        loop {
+            self.feed(&mut run);
+            if self.pace.appends == 0 && run.idle {
+                return Ok(Ended::Drained);
+            }
+            match self.recorder.hear(deadline)? {
+                Heard::Event(event) => self.take(event, &mut run),
+                Heard::Silence => return Ok(Ended::InTime),
+                Heard::End => return Ok(Ended::ByItself),
+            }
+        }
+    }
+
+    fn feed(&mut self, run: &mut Run) {
+        while run.under_way < self.pace.appends {
+            let burst = self.dice.usize(1..=BURST_MAX);
+            let first = *self.next_token;
+            *self.next_token += burst as u64;
+            run.under_way += burst;
+            let tokens = (first..*self.next_token).collect();
+            self.recorder.order(&Order::Append(tokens));
+        }
+        match run.session {
+            Session::Ready(lineage) if !run.idle => {
+                let records = self.dice.usize(1..=OFFER_MAX);
+                self.recorder.order(&Order::Offer(records));
+                run.session = Session::Offering(lineage);
+            }
+            Session::Apart if self.pace.appends == 0 || self.dice.u8(..) < REJOIN_OF_256 => {
+                self.greet(run);
+            }
+            Session::Apart
+            | Session::Greeting
+            | Session::Welcoming(_)
+            | Session::Ready(_)
+            | Session::Offering(_)
+            | Session::Acknowledging(..) => {}
+        }
+    }
+
+    fn greet(&mut self, run: &mut Run) {
+        self.recorder.order(&Order::Greet);
+        run.session = Session::Greeting;
+    }
+
+    fn take(&mut self, event: Event, run: &mut Run) {
+        match (event, run.session) {
+            (Event::Appended(token, lineage, sequence), _) => {
+                self.cloud.promise(token, lineage, sequence);
+                run.under_way = run.under_way.saturating_sub(1);
+                run.idle = false;
+            }
+            (Event::Failed(token, error), _) => {
+                self.cloud.refuse(token, error);
+                run.under_way = run.under_way.saturating_sub(1);
+            }
+            (Event::Greeted(hello), Session::Greeting) => {
+                self.cloud.greeted(&hello);
+                let watermarks = self.cloud.watermarks(hello.lineage);
+                self.recorder.order(&Order::Welcome(watermarks));
+                run.session = Session::Welcoming(hello.lineage);
+            }
+            (Event::Welcomed, Session::Welcoming(lineage)) => {
+                run.session = Session::Ready(lineage);
+                run.idle = false;
+            }
+            (Event::Offered(sent), Session::Offering(lineage)) => {
+                run.idle = sent.is_empty();
+                run.session = self.receive(lineage, &sent);
+            }
+            (Event::Acknowledged, Session::Acknowledging(lineage, left)) => {
+                run.session = match left {
+                    0 | 1 => Session::Ready(lineage),
+                    more => Session::Acknowledging(lineage, more - 1),
+                };
+            }
+            (Event::SessionFailed(error), _) => {
+                self.cloud.session_failed(error);
+                run.session = Session::Apart;
+            }
+            (event, session) => {
+                let finding = format!("{event:?} was said while {session:?}");
+                self.cloud.find(finding);
+            }
+        }
+    }
+
+    /// Lets the cloud count what was offered, or loses it, or loses the answer.
+    fn receive(&mut self, lineage: LineageBytes, sent: &[Sent]) -> Session {
+        if sent.is_empty() {
+            return Session::Ready(lineage);
+        }
+        if self.dice.u8(0..100) < self.pace.lost_percent {
+            return Session::Apart;
+        }
+        self.cloud.receive(lineage, sent);
+        if self.dice.u8(0..100) < self.pace.lost_percent {
+            return Session::Apart;
+        }
+        let mut told = 0;
+        for (stream, through) in self.cloud.watermarks(lineage) {
+            if sent.iter().any(|message| message.stream == stream) {
+                self.recorder.order(&Order::Acknowledge(stream, through));
+                told += 1;
+            }
+        }
+        Session::Acknowledging(lineage, told)
+    }
+}
