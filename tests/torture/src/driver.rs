@@ -40,10 +40,18 @@ enum Session {
 /// How busy a recorder is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Appends under way at a time; 0: only sessions, to drain.
+    /// Appends under way at a time.
     pub(crate) appends: usize,
     /// In percent: how often what was sent, or its acknowledgement, is lost with its session.
     pub(crate) lost_percent: u8,
+}
+
+impl Pace {
+    /// Only sessions, and nothing is lost on the way.
+    pub(crate) const DRAIN: Self = Self {
+        appends: 0,
+        lost_percent: 0,
+    };
 }
 
 /// See the module.
@@ -58,6 +66,36 @@ pub(crate) struct Driver<'a> {
     pub(crate) next_token: &'a mut Token,
     /// How busy the recorder is kept.
     pub(crate) pace: Pace,
+    /// When to end before time is over.
+    pub(crate) until: Until,
+}
+
+/// When driving ends before time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// When everything is counted; nothing is appended.
+    Drained,
+    /// When so many appends returned well in all.
+    Promised(u64),
+    /// When so many appends or sessions failed in all.
+    Failed(u64),
+    /// When something failed, and since then so many appends returned well.
+    WellAgain(u64),
+    /// Never.
+    Killed,
+}
+
+impl Until {
+    fn reached(self, cloud: &Cloud, idle: bool) -> bool {
+        let failed = cloud.refused() + cloud.sessions_failed;
+        match self {
+            Self::Drained => idle,
+            Self::Promised(total) => cloud.promised() >= total,
+            Self::Failed(total) => failed >= total,
+            Self::WellAgain(appends) => failed > 0 && cloud.well_since >= appends,
+            Self::Killed => false,
+        }
+    }
 }
 
 /// Why driving ended.
@@ -65,8 +103,8 @@ pub(crate) struct Driver<'a> {
 pub(crate) enum Ended {
     /// Time is over.
     InTime,
-    /// Everything is counted.
-    Drained,
+    /// What was asked for is reached, and nothing is under way.
+    Enough,
     /// The recorder ended by itself.
     ByItself,
 }
@@ -77,6 +115,14 @@ struct Run {
     under_way: usize,
     /// The last offer was empty, and nothing was appended since.
     idle: bool,
+}
+
+impl Run {
+    /// Whether no order waits for its answer.
+    fn quiet(&self) -> bool {
+        let session = matches!(self.session, Session::Apart | Session::Ready(_));
+        session && self.under_way == 0
+    }
 }
 
 impl Driver<'_> {
@@ -91,13 +137,14 @@ impl Driver<'_> {
             idle: false,
         };
         // Some begin with a session, which checks everything kept; some record first.
-        if self.pace.appends == 0 || self.dice.bool() {
+        if self.until == Until::Drained || self.dice.bool() {
             self.greet(&mut run);
         }
         loop {
-            self.feed(&mut run);
-            if self.pace.appends == 0 && run.idle {
-                return Ok(Ended::Drained);
+            if !self.until.reached(self.cloud, run.idle) {
+                self.feed(&mut run);
+            } else if run.quiet() {
+                return Ok(Ended::Enough);
             }
             match self.recorder.hear(deadline)? {
                 Heard::Event(event) => self.take(event, &mut run),
@@ -122,7 +169,7 @@ impl Driver<'_> {
                 self.recorder.order(&Order::Offer(records));
                 run.session = Session::Offering(lineage);
             }
-            Session::Apart if self.pace.appends == 0 || self.dice.u8(..) < REJOIN_OF_256 => {
+            Session::Apart if self.until == Until::Drained || self.dice.u8(..) < REJOIN_OF_256 => {
                 self.greet(run);
             }
             Session::Apart

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::child::{Heard, Recorder, Start};
 use crate::cloud::Cloud;
-use crate::driver::{Driver, Ended, Pace};
+use crate::driver::{Driver, Ended, Pace, Until};
 use crate::message::Event;
 use crate::record::Token;
 use crate::report::{Outcome, Progress};
@@ -152,7 +152,8 @@ impl Run<'_> {
                 appends: self.dice.usize(1..=24),
                 lost_percent: 5,
             };
-            let ended = self.drive(&mut recorder, pace, Instant::now() + record)?;
+            let at = Instant::now() + record;
+            let ended = self.drive(&mut recorder, pace, Until::Killed, at)?;
             if ended == Ended::ByItself {
                 self.cloud.find("the recorder ended by itself".to_owned());
             }
@@ -164,13 +165,20 @@ impl Run<'_> {
         self.end(recorder)
     }
 
-    fn drive(&mut self, recorder: &mut Recorder, pace: Pace, deadline: Instant) -> Result<Ended> {
+    fn drive(
+        &mut self,
+        recorder: &mut Recorder,
+        pace: Pace,
+        until: Until,
+        deadline: Instant,
+    ) -> Result<Ended> {
         let driver = Driver {
             recorder,
             cloud: &mut self.cloud,
             dice: &mut self.dice,
             next_token: &mut self.next_token,
             pace,
+            until,
         };
         driver.run(deadline)
     }
@@ -247,12 +255,9 @@ impl Run<'_> {
                 .find("the store did not open to be drained".to_owned());
             return Ok(());
         }
-        let pace = Pace {
-            appends: 0,
-            lost_percent: 0,
-        };
-        let ended = self.drive(&mut recorder, pace, Instant::now() + DRAIN_PATIENCE)?;
-        if ended != Ended::Drained {
+        let deadline = Instant::now() + DRAIN_PATIENCE;
+        let ended = self.drive(&mut recorder, Pace::DRAIN, Until::Drained, deadline)?;
+        if ended != Ended::Enough {
             self.cloud.find(format!("draining ended: {ended:?}"));
         }
         recorder.close(DRAIN_PATIENCE)?;

@@ -7,8 +7,10 @@ mod child;
 mod cloud;
 mod corruption;
 mod driver;
+mod faults;
 mod kills;
 mod message;
+mod power;
 mod readback;
 mod record;
 mod recorder;
@@ -33,6 +35,10 @@ enum Torture {
     Kills(kills::Kills),
     /// Damage to closed stores: bits, sectors, lengths.
     Corruption(corruption::Corruption),
+    /// Power cuts: what was not yet synced is lost, whole or in parts.
+    Power(power::Power),
+    /// Failing and full disks.
+    Faults(faults::Faults),
     /// What the other tortures start: records what it is told.
     #[command(hide = true)]
     Recorder(recorder::Recording),
@@ -47,6 +53,8 @@ fn main() -> Result<()> {
             Some(outcome) => outcome.tell(),
             None => Ok(()),
         },
+        Torture::Power(power) => power::run(&power, seed)?.tell(),
+        Torture::Faults(faults) => faults::run(&faults, seed)?.tell(),
         Torture::Recorder(recording) => recorder::run(&recording),
     }
 }

@@ -8,7 +8,7 @@ use edge_core::outbox::{
 use millwright_proto::ids::Lineage;
 
 use crate::store::database::Database;
-use crate::store::mark::Mark;
+use crate::store::mark::{Mark, Reached};
 use crate::store::outbox::contents::{self, Contents};
 use crate::store::outbox::{Greeting, Outgoing, OutgoingBody};
 use crate::store::recovery::Opened;
@@ -49,9 +49,10 @@ impl Books {
         });
         forget(&mut contents, unconfirmed);
         let (mark, confirmed) = Mark::open(database.directory(), identity.lineage)?;
-        for (stream, next) in confirmed {
+        for (stream, reached) in confirmed {
             let head = contents.heads.entry(stream).or_default();
-            head.next = head.next.max(next);
+            head.next = head.next.max(reached.next);
+            head.offered_up_to = head.offered_up_to.max(reached.offered_up_to);
         }
         let known = contents.heads.clone();
         for key in &contents.damaged {
@@ -186,6 +187,8 @@ impl Books {
         self.commit(&changes, &[], sled::Batch::default())
     }
 
+    /// What was offered is marked too: a store that forgot it would take what the cloud counted for
+    /// numbers used twice, and send it again under new ones.
     pub(super) fn offer(
         &mut self,
         cursor: &Cursor,
@@ -213,6 +216,7 @@ impl Books {
         }
         if !changes.is_empty() {
             self.commit(&changes, &[], sled::Batch::default())?;
+            self.write_mark();
         }
         Ok((outgoing, cursor))
     }
@@ -318,10 +322,17 @@ impl Books {
     /// The mark only helps to notice damage, and the commit before it is durable: a failure must not
     /// make a caller append again.
     fn write_mark(&mut self) {
-        let next = |stream| self.ledger.head(stream).next;
-        let (events, summaries) = (next(Stream::Events), next(Stream::Summaries));
-        if let Err(error) = self.mark.write(self.identity.lineage, events, summaries) {
-            tracing::warn!(%error, "cannot note the highest sequence number of the outbox");
+        let reached = |stream| {
+            let head = self.ledger.head(stream);
+            let reached = Reached {
+                next: head.next,
+                offered_up_to: head.offered_up_to,
+            };
+            (stream, reached)
+        };
+        let confirmed = Stream::ALL.into_iter().map(reached).collect();
+        if let Err(error) = self.mark.write(self.identity.lineage, &confirmed) {
+            tracing::warn!(%error, "cannot note how far the outbox is");
         }
     }
 }
