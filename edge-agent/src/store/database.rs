@@ -1,10 +1,13 @@
-//! One sled directory with what sled leaves out: a real fdatasync, room kept free, panics caught.
+//! One sled directory with what sled leaves out: a real fdatasync, room kept free, panics caught, stalled commits woken.
+
+mod stall;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use stall::Watch;
 
 /// sled's page cache. The rows are read once, at start and when sent, so a large one only costs memory.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
@@ -14,6 +17,8 @@ const DATA_FILE: &str = "db";
 
 /// An open sled directory.
 pub(super) struct Database {
+    /// Before the database it watches, so that it has let go of it when that closes.
+    watch: Watch,
     db: sled::Db,
     data: File,
     directory: PathBuf,
@@ -57,7 +62,10 @@ impl Database {
                     .map_err(file_error("sync", path))?;
             }
         }
+        let watch =
+            Watch::start(&db).map_err(file_error("start the thread that watches", directory))?;
         Ok(Self {
+            watch,
             db,
             data,
             directory: directory.to_owned(),
@@ -87,6 +95,7 @@ impl Database {
     /// Makes `batch` durable, all or nothing.
     pub(super) fn commit(&self, batch: sled::Batch) -> Result<(), StoreError> {
         self.require_room()?;
+        let _watched = self.watch.commit();
         self.guarded("write", || {
             self.db.apply_batch(batch)?;
             self.db.flush().map(drop)
@@ -136,7 +145,8 @@ impl Database {
     }
 }
 
-fn free_bytes(directory: &Path) -> Result<u64, StoreError> {
+/// What is left on the disk of `directory`.
+pub(super) fn free_bytes(directory: &Path) -> Result<u64, StoreError> {
     let stat = rustix::fs::statvfs(directory).map_err(|errno| StoreError::File {
         operation: "measure the free space of",
         path: directory.to_owned(),

@@ -33,8 +33,10 @@ enum Session {
     Ready(LineageBytes),
     /// Asked for an offer.
     Offering(LineageBytes),
-    /// Told so many acknowledgements.
-    Acknowledging(LineageBytes, usize),
+    /// Told acknowledgements.
+    Acknowledging(LineageBytes),
+    /// An order failed; the session ends once all are answered.
+    Failed,
 }
 
 /// How busy a recorder is kept.
@@ -112,6 +114,8 @@ pub(crate) enum Ended {
 /// What one run of a driver knows.
 struct Run {
     session: Session,
+    /// Orders of the session that wait for their answer.
+    asked: usize,
     under_way: usize,
     /// The last offer was empty, and nothing was appended since.
     idle: bool,
@@ -120,8 +124,7 @@ struct Run {
 impl Run {
     /// Whether no order waits for its answer.
     fn quiet(&self) -> bool {
-        let session = matches!(self.session, Session::Apart | Session::Ready(_));
-        session && self.under_way == 0
+        self.asked == 0 && self.under_way == 0
     }
 }
 
@@ -133,6 +136,7 @@ impl Driver<'_> {
     pub(crate) fn run(mut self, deadline: Instant) -> Result<Ended> {
         let mut run = Run {
             session: Session::Apart,
+            asked: 0,
             under_way: 0,
             idle: false,
         };
@@ -166,7 +170,7 @@ impl Driver<'_> {
         match run.session {
             Session::Ready(lineage) if !run.idle => {
                 let records = self.dice.usize(1..=OFFER_MAX);
-                self.recorder.order(&Order::Offer(records));
+                self.ask(run, &Order::Offer(records));
                 run.session = Session::Offering(lineage);
             }
             Session::Apart if self.until == Until::Drained || self.dice.u8(..) < REJOIN_OF_256 => {
@@ -177,30 +181,54 @@ impl Driver<'_> {
             | Session::Welcoming(_)
             | Session::Ready(_)
             | Session::Offering(_)
-            | Session::Acknowledging(..) => {}
+            | Session::Acknowledging(_)
+            | Session::Failed => {}
         }
     }
 
+    fn ask(&mut self, run: &mut Run, order: &Order) {
+        self.recorder.order(order);
+        run.asked += 1;
+    }
+
     fn greet(&mut self, run: &mut Run) {
-        self.recorder.order(&Order::Greet);
+        self.ask(run, &Order::Greet);
         run.session = Session::Greeting;
     }
 
     fn take(&mut self, event: Event, run: &mut Run) {
-        match (event, run.session) {
-            (Event::Appended(token, lineage, sequence), _) => {
+        match event {
+            Event::Appended(token, lineage, sequence) => {
                 self.cloud.promise(token, lineage, sequence);
                 run.under_way = run.under_way.saturating_sub(1);
                 run.idle = false;
             }
-            (Event::Failed(token, error), _) => {
+            Event::Failed(token, error) => {
                 self.cloud.refuse(token, error);
                 run.under_way = run.under_way.saturating_sub(1);
             }
+            answer => {
+                run.asked = run.asked.saturating_sub(1);
+                self.answered(answer, run);
+                if run.session == Session::Failed && run.asked == 0 {
+                    run.session = Session::Apart;
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Event, run: &mut Run) {
+        match (answer, run.session) {
+            (Event::SessionFailed(error), _) => {
+                self.cloud.session_failed(error);
+                run.session = Session::Failed;
+            }
+            // What was under way when an order failed counts no more.
+            (_, Session::Failed) => {}
             (Event::Greeted(hello), Session::Greeting) => {
                 self.cloud.greeted(&hello);
                 let watermarks = self.cloud.watermarks(hello.lineage);
-                self.recorder.order(&Order::Welcome(watermarks));
+                self.ask(run, &Order::Welcome(watermarks));
                 run.session = Session::Welcoming(hello.lineage);
             }
             (Event::Welcomed, Session::Welcoming(lineage)) => {
@@ -209,27 +237,22 @@ impl Driver<'_> {
             }
             (Event::Offered(sent), Session::Offering(lineage)) => {
                 run.idle = sent.is_empty();
-                run.session = self.receive(lineage, &sent);
+                run.session = self.receive(lineage, &sent, run);
             }
-            (Event::Acknowledged, Session::Acknowledging(lineage, left)) => {
-                run.session = match left {
-                    0 | 1 => Session::Ready(lineage),
-                    more => Session::Acknowledging(lineage, more - 1),
-                };
+            (Event::Acknowledged, Session::Acknowledging(lineage)) => {
+                if run.asked == 0 {
+                    run.session = Session::Ready(lineage);
+                }
             }
-            (Event::SessionFailed(error), _) => {
-                self.cloud.session_failed(error);
-                run.session = Session::Apart;
-            }
-            (event, session) => {
-                let finding = format!("{event:?} was said while {session:?}");
+            (answer, session) => {
+                let finding = format!("{answer:?} was said while {session:?}");
                 self.cloud.find(finding);
             }
         }
     }
 
     /// Lets the cloud count what was offered, or loses it, or loses the answer.
-    fn receive(&mut self, lineage: LineageBytes, sent: &[Sent]) -> Session {
+    fn receive(&mut self, lineage: LineageBytes, sent: &[Sent], run: &mut Run) -> Session {
         if sent.is_empty() {
             return Session::Ready(lineage);
         }
@@ -240,13 +263,11 @@ impl Driver<'_> {
         if self.dice.u8(0..100) < self.pace.lost_percent {
             return Session::Apart;
         }
-        let mut told = 0;
         for (stream, through) in self.cloud.watermarks(lineage) {
             if sent.iter().any(|message| message.stream == stream) {
-                self.recorder.order(&Order::Acknowledge(stream, through));
-                told += 1;
+                self.ask(run, &Order::Acknowledge(stream, through));
             }
         }
-        Session::Acknowledging(lineage, told)
+        Session::Acknowledging(lineage)
     }
 }

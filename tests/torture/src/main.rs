@@ -1,8 +1,9 @@
-//! Tortures the agent's stores: kills, corruption, failing disks, power cuts.
+//! Tortures the agent's stores, and the agent with them: kills, corruption, failing disks, power cuts.
 //!
 //! Every subcommand draws from one seed, prints it first, tells how far it is on standard error, and
 //! ends with one line of JSON; it fails when a promise was broken.
 
+mod agent;
 mod child;
 mod cloud;
 mod corruption;
@@ -39,6 +40,10 @@ enum Torture {
     Power(power::Power),
     /// Failing and full disks.
     Faults(faults::Faults),
+    /// kill -9 of a real agent with a real cloudcore.
+    AgentKills(agent::AgentKills),
+    /// Failing syncs under a real agent: inference does not notice.
+    AgentFaults(agent::AgentFaults),
     /// What the other tortures start: records what it is told.
     #[command(hide = true)]
     Recorder(recorder::Recording),
@@ -55,6 +60,8 @@ fn main() -> Result<()> {
         },
         Torture::Power(power) => power::run(&power, seed)?.tell(),
         Torture::Faults(faults) => faults::run(&faults, seed)?.tell(),
+        Torture::AgentKills(kills) => agent::kills(&kills, seed)?.tell(),
+        Torture::AgentFaults(faults) => agent::faults(&faults, seed)?.tell(),
         Torture::Recorder(recording) => recorder::run(&recording),
     }
 }
