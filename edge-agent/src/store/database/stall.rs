@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 /// A commit that takes longer is asked after. A slow SD card takes as long now and then; asking costs
 /// it one waiting task of sled each time, and nothing else.
 const SUSPICIOUS: Duration = Duration::from_secs(2);
@@ -82,8 +84,8 @@ fn watch(db: &sled::Db, told: &Receiver<Tell>) {
         match tell {
             Ok(Tell::Begun) => under_way += 1,
             Ok(Tell::Ended) => under_way = under_way.saturating_sub(1),
-            // Runs on a thread of sled; what comes of it is told to the commit itself.
-            Err(RecvTimeoutError::Timeout) => drop(db.flush_async()),
+            // Polled once, it runs on a thread of sled; what comes of it is told to the commit itself.
+            Err(RecvTimeoutError::Timeout) => drop(db.flush_async().now_or_never()),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
