@@ -10,7 +10,7 @@ UDP ?=
 # SEEDS=first..end says which fleets `make soak` simulates.
 SEEDS ?= 0..10000
 
-.PHONY: help setup demo test lint cross bench soak storm deny fmt clean
+.PHONY: help setup demo test lint cross bench soak storm torture deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,6 +28,14 @@ demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, U
 test: setup lint ## Run every test: unit, property, golden, and real processes
 	cargo build --workspace --all-targets
 	cargo test --workspace --quiet
+
+torture: ## Break the agent's stores in full: 10,000 kills, 100,000 damages, power cuts, failing disks (half an hour)
+	cargo build --release -p millwright-torture
+	@torture="$${CARGO_TARGET_DIR:-target}/release/millwright-torture"; \
+	"$$torture" kills --kills 10000; \
+	"$$torture" corruption --cases 100000; \
+	"$$torture" power --halts 2000; \
+	"$$torture" faults --rounds 20
 
 lint: ## Formatting, clippy and rustdoc without warnings
 	cargo fmt --all --check

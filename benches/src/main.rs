@@ -1,9 +1,11 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
-//! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs).
+//! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
+//! [`outbox`] is goal P6 (what durable records cost).
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
 
 mod memory;
+mod outbox;
 mod overhead;
 mod peers;
 mod results;
@@ -19,6 +21,9 @@ struct Arguments {
     /// Repeats of every measurement, ours and the peer's in turn.
     #[arg(long, default_value_t = 5)]
     repeats: usize,
+    /// Runs our outbox in this process: what the outbox benchmark starts.
+    #[arg(long, hide = true, num_args = 3)]
+    record: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,17 +32,25 @@ enum Bench {
     Memory,
     /// P2: inference overhead over a raw run of ONNX Runtime.
     Overhead,
+    /// P6: the outbox beside SQLite, redb and plain sled.
+    Outbox,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if !arguments.record.is_empty() {
+        return outbox::record(&arguments.record).await;
+    }
     let wanted = |bench| arguments.only.is_empty() || arguments.only.contains(&bench);
     if wanted(Bench::Memory) {
         memory::run(arguments.repeats).await?.keep()?;
     }
     if wanted(Bench::Overhead) {
         overhead::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Outbox) {
+        outbox::run(arguments.repeats)?.keep()?;
     }
     Ok(())
 }

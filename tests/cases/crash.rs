@@ -1,13 +1,12 @@
 //! kill -9 at any time: what was committed is counted exactly once, and everything continues where it was.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use millwright_tests::agent::AgentOptions;
-use millwright_tests::fleet::{COUNTED_DEADLINE, Fleet, check_contiguous, requests, sensor_rows};
+use millwright_tests::commits::{check_every_commit_is_counted_once, committed};
+use millwright_tests::fleet::{Fleet, requests, sensor_rows};
 use millwright_tests::infer::Load;
-use millwright_tests::process::Process;
 use millwright_tests::wait::until;
 
 const MODEL: &str = "shuttle-anomaly";
@@ -19,28 +18,6 @@ const KILLS: usize = 4;
 const WINDOWS_BETWEEN: usize = 2;
 
 const WINDOWS_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Requests by `model@version` of every window the agent said it committed, by (lineage, sequence number).
-fn committed(agent: &Process) -> Result<BTreeMap<(String, u64), u64>> {
-    let mut windows = BTreeMap::new();
-    for line in agent
-        .log_text()?
-        .lines()
-        .filter(|line| line.contains("window committed"))
-    {
-        let field = |name: &str| -> Result<String> {
-            let start = line
-                .find(&format!("{name}="))
-                .with_context(|| format!("no {name} in: {line}"))?;
-            let value = &line[start + name.len() + 1..];
-            let end = value.find([' ', '\u{1b}']).unwrap_or(value.len());
-            Ok(value[..end].trim_matches('"').to_owned())
-        };
-        let sequence: u64 = field("sequence")?.parse()?;
-        windows.insert((field("lineage")?, sequence), field("requests")?.parse()?);
-    }
-    Ok(windows)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committed_windows_survive_kills_of_the_agent() -> Result<()> {
@@ -64,7 +41,8 @@ async fn committed_windows_survive_kills_of_the_agent() -> Result<()> {
         fleet.agent.start_again(&fleet.options).await?;
         answers(&fleet).await?;
     }
-    check_every_commit_is_counted_once(&mut fleet).await
+    check_every_commit_is_counted_once(&mut fleet, WINDOWS_BETWEEN).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +69,7 @@ async fn committed_windows_survive_kills_of_the_cloud() -> Result<()> {
         "the line noticed: {}",
         report.failures[0]
     );
-    check_every_commit_is_counted_once(&mut fleet).await?;
+    check_every_commit_is_counted_once(&mut fleet, WINDOWS_BETWEEN).await?;
     let counted: u64 = requests(&fleet.windows()?).values().sum();
     assert_eq!(counted, report.answered() as u64);
     Ok(())
@@ -108,50 +86,4 @@ async fn answers(fleet: &Fleet) -> Result<()> {
             .map(|_| ()))
     })
     .await
-}
-
-/// Ends the agent well, so that its last window is cut, starts it again to drain, and compares.
-async fn check_every_commit_is_counted_once(fleet: &mut Fleet) -> Result<()> {
-    fleet.agent.stop().await?;
-    let committed = committed_requests(fleet)?;
-    fleet.agent.start_again(&fleet.options).await?;
-    until(
-        "every committed window in the cloud",
-        COUNTED_DEADLINE,
-        async || {
-            let windows = fleet.windows()?;
-            check_contiguous(&windows)?;
-            let counted: BTreeMap<_, _> = windows
-                .iter()
-                .map(|window| {
-                    (
-                        (window.lineage.clone(), window.first),
-                        window.requests.values().sum::<u64>(),
-                    )
-                })
-                .collect();
-            for (key, requests) in &committed {
-                if counted.get(key).is_some_and(|counted| counted != requests) {
-                    anyhow::bail!(
-                        "window {key:?}: {requests} committed, {:?} counted",
-                        counted.get(key)
-                    );
-                }
-            }
-            Ok(committed
-                .keys()
-                .all(|key| counted.contains_key(key))
-                .then_some(()))
-        },
-    )
-    .await
-}
-
-fn committed_requests(fleet: &mut Fleet) -> Result<BTreeMap<(String, u64), u64>> {
-    let committed = committed(fleet.agent.process())?;
-    ensure!(
-        committed.len() >= WINDOWS_BETWEEN,
-        "the agent committed no windows"
-    );
-    Ok(committed)
 }

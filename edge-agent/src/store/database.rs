@@ -1,8 +1,10 @@
-//! One sled directory with what sled leaves out: a real fdatasync, room kept free, panics caught, and a way to
-//! become small again.
+//! One sled directory with what sled leaves out: a real fdatasync, room kept free, panics caught, stalled commits
+//! woken, and a way to become small again.
 //!
 //! sled never shrinks its file, so a store that is written for years lies in a directory that is replaced:
 //! `rows-<n>` inside its own, complete when it holds a file `complete`. The highest complete one counts.
+
+mod stall;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use stall::Watch;
 
 /// sled's page cache. The rows are read once, at start and when sent, so a large one only costs memory.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
@@ -84,6 +87,8 @@ pub(super) enum Purpose {
 
 /// An open sled directory.
 pub(super) struct Database {
+    /// Before the database it watches, so that it has let go of it when that closes.
+    watch: Watch,
     db: sled::Db,
     data: File,
     directory: PathBuf,
@@ -145,7 +150,10 @@ impl Database {
                     .map_err(file_error("sync", path))?;
             }
         }
+        let watch =
+            Watch::start(&db).map_err(file_error("start the thread that watches", directory))?;
         Ok(Self {
+            watch,
             db,
             data,
             directory: directory.to_owned(),
@@ -176,6 +184,7 @@ impl Database {
     /// Makes `batch` durable, all or nothing.
     pub(super) fn commit(&self, batch: sled::Batch, purpose: Purpose) -> Result<(), StoreError> {
         self.require_room(purpose)?;
+        let _watched = self.watch.commit();
         self.guarded("write", || {
             self.db.apply_batch(batch)?;
             self.db.flush().map(drop)
@@ -283,7 +292,8 @@ impl Database {
     }
 }
 
-fn free_bytes(directory: &Path) -> Result<u64, StoreError> {
+/// What is left on the disk of `directory`.
+pub(super) fn free_bytes(directory: &Path) -> Result<u64, StoreError> {
     let stat = rustix::fs::statvfs(directory).map_err(|errno| StoreError::File {
         operation: "measure the free space of",
         path: directory.to_owned(),

@@ -1,7 +1,8 @@
-//! The highest sequence number ever confirmed, and what was written today, in a small file beside sled's own.
+//! How far a store was ever confirmed, and what was written today, in a small file beside sled's own.
 //!
 //! sled forgets the end of its log without a word when that end is damaged; then this file knows
-//! better, and the difference becomes a declared gap. Two slots are written in turn, so that a torn
+//! better: lost numbers become a declared gap, and what was offered is still known as offered, so that
+//! it is not taken for new and counted twice. Two slots are written in turn, so that a torn
 //! write leaves the other one. Written after the commit it describes, so it never runs ahead; made durable with
 //! every block and at the end, so that an append costs one fdatasync and not two. A power cut may thus leave an
 //! older mark, which only notices less.
@@ -18,11 +19,12 @@ use super::StoreError;
 
 const FILE_NAME: &str = "mark";
 
-/// Distance of the two slots; a slot is shorter.
-const SLOT_BYTES: u64 = 64;
+/// Distance of the two slots: a power cut may spoil the whole page that is being written, and the other
+/// slot must not lie in it.
+const SLOT_BYTES: u64 = 4096;
 
-/// crc32c, turn, lineage, `next` of both streams, day and bytes written on it.
-const LENGTH: usize = 4 + 8 + 16 + 8 + 8 + 4 + 8;
+/// crc32c, turn, lineage, of both streams `next` and `offered_up_to`, day and bytes written on it.
+const LENGTH: usize = 4 + 8 + 16 + 2 * 16 + 4 + 8;
 
 /// The open file.
 pub(super) struct Mark {
@@ -31,8 +33,17 @@ pub(super) struct Mark {
     turn: u64,
 }
 
-/// `next` per stream, as last confirmed.
-pub(super) type Confirmed = BTreeMap<Stream, u64>;
+/// What is known of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// The number of the next record.
+    pub(super) next: u64,
+    /// The highest number that may ever have been sent.
+    pub(super) offered_up_to: u64,
+}
+
+/// Per stream, as last confirmed.
+pub(super) type Confirmed = BTreeMap<Stream, Reached>;
 
 /// Turn, lineage, what was confirmed, what was written.
 type Slot = (u64, Lineage, Confirmed, Wear);
@@ -64,20 +75,22 @@ impl Mark {
         File::open(directory.join(FILE_NAME)).is_ok_and(|file| newest(&file).is_some())
     }
 
-    /// Notes `events` and `summaries` (the numbers of the next records) and `wear`.
+    /// Notes `confirmed` and `wear`.
     pub(super) fn write(
         &mut self,
         lineage: Lineage,
-        events: u64,
-        summaries: u64,
+        confirmed: &Confirmed,
         wear: Wear,
     ) -> Result<(), StoreError> {
         self.turn += 1;
         let mut bytes = vec![0; 4];
         bytes.extend_from_slice(&self.turn.to_be_bytes());
         bytes.extend_from_slice(lineage.as_bytes());
-        bytes.extend_from_slice(&events.to_be_bytes());
-        bytes.extend_from_slice(&summaries.to_be_bytes());
+        for stream in Stream::ALL {
+            let reached = confirmed.get(&stream).copied().unwrap_or_default();
+            bytes.extend_from_slice(&reached.next.to_be_bytes());
+            bytes.extend_from_slice(&reached.offered_up_to.to_be_bytes());
+        }
         let day = u32::try_from(wear.day).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&day.to_be_bytes());
         bytes.extend_from_slice(&wear.written_bytes.to_be_bytes());
@@ -123,14 +136,19 @@ fn decode(bytes: &[u8; LENGTH]) -> Option<Slot> {
         return None;
     }
     let (turn, rest) = rest.split_first_chunk::<8>()?;
-    let (lineage, rest) = rest.split_first_chunk::<16>()?;
-    let (events, rest) = rest.split_first_chunk::<8>()?;
-    let (summaries, rest) = rest.split_first_chunk::<8>()?;
+    let (lineage, mut rest) = rest.split_first_chunk::<16>()?;
+    let mut confirmed = Confirmed::new();
+    for stream in Stream::ALL {
+        let (next, after) = rest.split_first_chunk::<8>()?;
+        let (offered_up_to, after) = after.split_first_chunk::<8>()?;
+        let reached = Reached {
+            next: u64::from_be_bytes(*next),
+            offered_up_to: u64::from_be_bytes(*offered_up_to),
+        };
+        confirmed.insert(stream, reached);
+        rest = after;
+    }
     let (day, written_bytes) = rest.split_first_chunk::<4>()?;
-    let confirmed = Confirmed::from([
-        (Stream::Events, u64::from_be_bytes(*events)),
-        (Stream::Summaries, u64::from_be_bytes(*summaries)),
-    ]);
     let wear = Wear {
         day: u64::from(u32::from_be_bytes(*day)),
         written_bytes: u64::from_be_bytes(written_bytes.try_into().ok()?),

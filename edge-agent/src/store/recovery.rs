@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 
 use super::StoreError;
-use super::database::{Database, Layout};
+use super::database::{Database, Layout, free_bytes};
 
 /// An attempt to open and read a store may take this long: a store at its quota on an SD card takes
 /// a few seconds, and a node must not wait for minutes before it serves.
@@ -23,6 +23,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a store closed by this process may take to let go of its file, and how often to look.
 const UNLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const UNLOCK_POLL: Duration = Duration::from_millis(20);
+
+/// sled writes a little while it opens, so with less than this free a sound store may not open either.
+const OPEN_BYTES: u64 = 1024 * 1024;
 
 /// Directories set aside that are kept for a person to look at; older ones go, for the disk's sake.
 const ASIDE_MAX: usize = 2;
@@ -106,6 +109,16 @@ pub(super) fn open<T: Send + 'static>(
         Err(error @ StoreError::File { .. }) => return Err(error),
         Err(error) => error,
     };
+    // A full disk is no damage: what waits for the cloud stays where it is until there is room.
+    let free_bytes = free_bytes(directory)?;
+    let needed_bytes = free_bytes_min.max(OPEN_BYTES);
+    if free_bytes < needed_bytes {
+        return Err(StoreError::DiskFull {
+            directory: directory.to_owned(),
+            free_bytes,
+            needed_bytes,
+        });
+    }
     let cause = describe(&first);
     let set_aside = aside(directory)?;
     let rows = layout.rows(directory);

@@ -1,14 +1,18 @@
 //! The agent's small working state: a few named values, each durable when [`StateStore::put`] returns.
 //!
 //! A damaged value reads as absent and is reported; whoever needs it more safely keeps a mirror file.
+//! sled may also forget its last writes without a word. So every write carries a number, the highest
+//! stands in a file of its own ([`super::mark`]), and the difference is reported.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use edge_core::outbox::{Stream, Wear};
 use millwright_proto::ids::Lineage;
 
 use super::database::{Database, Layout, Purpose};
+use super::mark::{Confirmed, Mark, Reached};
 use super::recovery::{self, DirectoryLock};
 use super::schema::{Kind, Row};
 use super::{RecoveryNote, StoreError};
@@ -22,6 +26,9 @@ const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Nothing here belongs to a lineage.
 const NO_LINEAGE: Lineage = Lineage::from_bytes([0; 16]);
 
+/// Key of the number of the last write; no caller's key starts like this.
+const WRITES_KEY: &str = "\0writes";
+
 /// Same room as the outbox leaves; see [`super::OutboxLimits`].
 const FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
@@ -33,8 +40,44 @@ pub struct StateStore {
 
 struct Inner {
     database: Database,
+    /// Owned by whoever writes, from the commit to the mark of it.
+    writes: Mutex<Writes>,
     /// Last, so that the store is closed before another process may have it.
     _lock: DirectoryLock,
+}
+
+/// How often the store was written, and where that stands a second time.
+struct Writes {
+    count: u64,
+    mark: Mark,
+}
+
+impl Inner {
+    /// Makes `batch` durable, and that there was one more.
+    fn commit(&self, mut batch: sled::Batch) -> Result<(), StoreError> {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = writes.count + 1;
+        batch.insert(
+            WRITES_KEY,
+            encode(WRITES_KEY.as_bytes(), &count.to_be_bytes()),
+        );
+        self.database.commit(batch, Purpose::Store)?;
+        writes.count = count;
+        let reached = Reached {
+            next: count,
+            offered_up_to: 0,
+        };
+        let confirmed = Confirmed::from([(Stream::Events, reached)]);
+        let noted = writes
+            .mark
+            .write(NO_LINEAGE, &confirmed, Wear::default())
+            .and_then(|()| writes.mark.sync());
+        if let Err(error) = noted {
+            // It only helps to notice damage, and the commit before it is durable.
+            tracing::warn!(%error, "cannot note how far the working state is");
+        }
+        Ok(())
+    }
 }
 
 impl StateStore {
@@ -47,22 +90,34 @@ impl StateStore {
             let lock = DirectoryLock::acquire(&directory)?;
             let opened = recovery::open(&directory, Layout::Plain, FREE_BYTES_MIN, damaged_keys)?;
             let mut notes: Vec<_> = opened.note.into_iter().collect();
-            if !opened.contents.is_empty() {
-                notes.push(RecoveryNote::Lost {
-                    numbers: opened.contents.len() as u64,
-                    directory: directory.clone(),
-                });
+            let (mark, confirmed, _) = Mark::open(&directory, NO_LINEAGE)?;
+            let found = count(&opened.database)?;
+            let marked = confirmed
+                .get(&Stream::Events)
+                .map_or(0, |reached| reached.next);
+            let inner = Arc::new(Inner {
+                database: opened.database,
+                writes: Mutex::new(Writes {
+                    count: found.max(marked),
+                    mark,
+                }),
+                _lock: lock,
+            });
+            let damaged = opened.contents.len() as u64;
+            let forgotten = marked.saturating_sub(found);
+            if damaged > 0 || forgotten > 0 {
                 let mut batch = sled::Batch::default();
                 opened
                     .contents
                     .iter()
                     .for_each(|key| batch.remove(&key[..]));
-                opened.database.commit(batch, Purpose::Store)?;
+                inner.commit(batch)?;
+                notes.push(RecoveryNote::Lost {
+                    // A damaged counter shows as both.
+                    numbers: damaged.max(forgotten),
+                    directory,
+                });
             }
-            let inner = Arc::new(Inner {
-                database: opened.database,
-                _lock: lock,
-            });
             Ok((Self { inner }, notes))
         })
         .await
@@ -101,7 +156,7 @@ impl StateStore {
         blocking(move || {
             let mut batch = sled::Batch::default();
             batch.insert(key.as_bytes(), encode(key.as_bytes(), &value));
-            inner.database.commit(batch, Purpose::Store)
+            inner.commit(batch)
         })
         .await
     }
@@ -115,7 +170,7 @@ impl StateStore {
         blocking(move || {
             let mut batch = sled::Batch::default();
             batch.remove(key.as_bytes());
-            inner.database.commit(batch, Purpose::Store)
+            inner.commit(batch)
         })
         .await
     }
@@ -136,6 +191,16 @@ fn damaged_keys(database: &Database) -> Result<Vec<Vec<u8>>, StoreError> {
         }
     })?;
     Ok(damaged)
+}
+
+/// The number of the last write that the store still has.
+fn count(database: &Database) -> Result<u64, StoreError> {
+    let row = database.get(WRITES_KEY.as_bytes())?;
+    let value = row
+        .as_deref()
+        .and_then(|bytes| decode(WRITES_KEY.as_bytes(), bytes))
+        .and_then(|value| value.try_into().ok());
+    Ok(value.map_or(0, u64::from_be_bytes))
 }
 
 /// The key is part of what the CRC covers: `first` is its length, and it stands before the value.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -111,7 +111,17 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "millwright-proto",
         ],
     ),
+    (
+        "millwright-torture",
+        &[
+            "edge-agent",
+            "edge-core",
+            "millwright-proto",
+            "millwright-tests",
+        ],
+    ),
     ("millwright-broker", &[]),
+    ("millwright-peer-stores", &[]),
 ];
 
 /// What a crate of pure decisions must not reach, not even through others.

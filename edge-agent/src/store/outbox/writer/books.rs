@@ -152,6 +152,8 @@ impl Books {
         self.commit(&changes, &[], sled::Batch::default(), Purpose::GiveBack)
     }
 
+    /// What was offered is marked too: a store that forgot it would take what the cloud counted for
+    /// numbers used twice, and send it again under new ones.
     pub(super) fn offer(
         &mut self,
         cursor: &Cursor,
@@ -183,6 +185,7 @@ impl Books {
         }
         if !changes.is_empty() {
             self.commit(&changes, &[], sled::Batch::default(), Purpose::GiveBack)?;
+            self.write_mark();
         }
         Ok((outgoing, cursor))
     }

@@ -6,6 +6,7 @@ use edge_core::outbox::{BlockId, Change, Content, Entry, Stream};
 use super::{Books, unix_ms};
 use crate::store::StoreError;
 use crate::store::database::Purpose;
+use crate::store::mark::Reached;
 use crate::store::schema::{
     Key, Kind, Row, encode_block, encode_gap, encode_head, encode_tally, stream_code,
 };
@@ -180,19 +181,25 @@ impl Books {
     /// The mark only helps to notice damage, and the commit before it is durable: a failure must not
     /// make a caller append again.
     pub(super) fn write_mark(&mut self) {
-        let next = |stream| self.ledger.head(stream).next;
-        let (events, summaries) = (next(Stream::Events), next(Stream::Summaries));
+        let reached = |stream| {
+            let head = self.ledger.head(stream);
+            let reached = Reached {
+                next: head.next,
+                offered_up_to: head.offered_up_to,
+            };
+            (stream, reached)
+        };
+        let confirmed = Stream::ALL.into_iter().map(reached).collect();
         let lineage = self.identity.lineage;
-        let written = self.mark.write(lineage, events, summaries, self.wear);
-        if let Err(error) = written {
-            tracing::warn!(%error, "cannot note the highest sequence number of the outbox");
+        if let Err(error) = self.mark.write(lineage, &confirmed, self.wear) {
+            tracing::warn!(%error, "cannot note how far the outbox is");
         }
     }
 
     pub(super) fn sync_mark(&mut self) {
         self.note_written(COMMIT_BYTES);
         if let Err(error) = self.mark.sync() {
-            tracing::warn!(%error, "cannot note the highest sequence number of the outbox");
+            tracing::warn!(%error, "cannot note how far the outbox is");
         }
     }
 

@@ -41,9 +41,11 @@ impl Books {
         forget(&mut contents, unconfirmed);
         let (mark, confirmed, wear) = Mark::open(database.directory(), identity.lineage)?;
         let known = contents.heads.clone();
-        for (stream, next) in confirmed {
-            let head = contents.heads.entry(stream).or_insert(Head::lost(next));
-            head.next = head.next.max(next);
+        for (stream, reached) in confirmed {
+            let head = contents.heads.entry(stream);
+            let head = head.or_insert(Head::lost(reached.next));
+            head.next = head.next.max(reached.next);
+            head.offered_up_to = head.offered_up_to.max(reached.offered_up_to);
         }
         for key in &contents.damaged {
             batch.remove(&key[..]);

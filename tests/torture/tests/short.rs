@@ -1,0 +1,52 @@
+//! The tortures in a short form: seconds each, with seeds of their own, so that a failure repeats.
+
+use std::process::Command;
+
+/// Runs one and returns its line, which is printed only when no promise was broken.
+fn torture(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_millwright-torture"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let line = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}:\n{errors}\n{line}");
+    line
+}
+
+/// The figure `name` of an outcome.
+fn figure(line: &str, name: &str) -> u64 {
+    let start = line.find(&format!("\"{name}\":")).unwrap() + name.len() + 3;
+    let digits: String = line[start..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().unwrap()
+}
+
+#[test]
+fn nothing_promised_is_lost_or_doubled_by_kills() {
+    let line = torture(&["kills", "--kills", "40", "--seed", "1"]);
+    assert!(figure(&line, "kills_while_recording") > 0, "{line}");
+    assert!(figure(&line, "promised") > 0, "{line}");
+}
+
+#[test]
+fn no_damage_to_a_closed_store_is_silent() {
+    let line = torture(&["corruption", "--cases", "300", "--seed", "1"]);
+    assert!(figure(&line, "declared") > 0, "{line}");
+    assert!(figure(&line, "repaired") > 0, "{line}");
+    assert_eq!(figure(&line, "silent"), 0, "{line}");
+}
+
+#[test]
+fn nothing_promised_is_lost_by_power_cuts() {
+    let line = torture(&["power", "--halts", "30", "--seed", "1"]);
+    assert!(figure(&line, "promised") > 0, "{line}");
+}
+
+#[test]
+fn failing_and_full_disks_are_named_errors_and_end_by_themselves() {
+    let line = torture(&["faults", "--seed", "1"]);
+    assert!(line.contains("\"torture\":\"faults\""), "{line}");
+}
