@@ -10,7 +10,10 @@ use std::time::Duration;
 use millwright_document::DocumentError;
 use thiserror::Error;
 
-pub use arguments::{Arguments, Command, EnrollArguments, Label, LogFormat, RunArguments};
+pub use arguments::{
+    Arguments, Command, EnrollArguments, HoldArguments, Label, LogFormat, NodeArguments,
+    OutputFormat, RunArguments, StatusArguments,
+};
 pub use file::{Cloud, ConfigFile, Mqtt, MqttSource};
 
 /// Where the agent keeps its state when nobody says otherwise.
@@ -146,6 +149,24 @@ impl RunConfig {
                 websocket: arguments.websocket.or(file.cloud.websocket),
             },
             mqtt: file.mqtt,
+        })
+    }
+}
+
+impl NodeArguments {
+    /// Where the agent keeps its state.
+    ///
+    /// # Errors
+    /// When the configuration file cannot be used.
+    pub fn data_dir(self) -> Result<PathBuf, ConfigError> {
+        let arguments = RunArguments {
+            config: self.config,
+            data_dir: self.data_dir,
+            ..RunArguments::default()
+        };
+        Ok(match RunConfig::resolve(arguments)?.mode {
+            Mode::Fleet { data_dir } => data_dir,
+            Mode::Local { data_dir, .. } => data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR)),
         })
     }
 }

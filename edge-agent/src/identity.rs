@@ -94,6 +94,7 @@ pub struct StoredIdentity {
     /// Where cloudcore was at enrollment.
     pub file: NodeFile,
     tls: Arc<rustls::ClientConfig>,
+    validity: Option<(u64, u64)>,
 }
 
 impl StoredIdentity {
@@ -118,6 +119,7 @@ impl StoredIdentity {
             let path = directory.join(CHAIN);
             StoredIdentityError::Certificate { path, source }
         })?;
+        let validity = millwright_identity::validity(&chain[0]);
         let own = CertifiedKey { chain, key };
         let mut tls =
             millwright_identity::rooted_client_config(root, Some(own)).map_err(|source| {
@@ -128,7 +130,18 @@ impl StoredIdentity {
             })?;
         tls.time_provider = Arc::new(TimeFloor::new(file.enrolled_at));
         let tls = Arc::new(tls);
-        Ok(Self { node, file, tls })
+        Ok(Self {
+            node,
+            file,
+            tls,
+            validity,
+        })
+    }
+
+    /// From when to when its certificate is valid, in Unix seconds.
+    #[must_use]
+    pub fn validity(&self) -> Option<(u64, u64)> {
+        self.validity
     }
 
     /// TLS settings for sessions with cloudcore; the caller sets ALPN on a copy.

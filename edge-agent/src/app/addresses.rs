@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data_dir::{DataDirError, Layout, READABLE, replace_file};
 
-#[derive(Serialize)]
-struct Addresses {
-    http: SocketAddr,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Addresses {
+    /// The local HTTP endpoint.
+    pub(crate) http: SocketAddr,
 }
 
 /// Writes the file; every listener is bound when it appears.

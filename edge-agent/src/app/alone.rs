@@ -16,6 +16,7 @@ use crate::data_dir::{DataDir, Layout};
 use crate::fetch::{NoCloud, Shelf};
 use crate::journal::Journal;
 use crate::local;
+use crate::storage::StorageHealth;
 
 /// Name of this client at an MQTT broker when the configuration names none.
 const CLIENT_ID: &str = "edge-agent";
@@ -46,6 +47,7 @@ pub(super) async fn run(
         shelf: Shelf::new(&layout),
         applied,
         journal,
+        storage: StorageHealth::new(layout.root().to_owned()),
     };
     let running = Running::start(config, &base, parts).await;
     let telemetry = telemetry(

@@ -1,75 +1,94 @@
 //! Running in a fleet: what the cloud wants, also while it is out of reach.
 
 use std::path::Path;
-use std::time::Duration;
 
 use millwright_proto::ids::{BootId, InstanceId};
-use millwright_proto::link::{Applied, Platform};
-use millwright_summary::LinkStats;
+use millwright_proto::link::Platform;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::watch;
 
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
+use super::uplink::{Uplink, UplinkParts};
 use super::{AppError, Base, addresses};
 use crate::config::RunConfig;
-use crate::control::Wish;
+use crate::control::{Wish, chain};
 use crate::data_dir::{DataDir, Layout};
 use crate::desired::{Damage, DesiredStore};
 use crate::fetch::{Shelf, TrustPolicy};
+use crate::hold;
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
-use crate::link::{Link, LinkChannels, LinkConfig, ReceivedDesired};
-use crate::store::{Outbox, OutboxLimits, RecoveryNote, StateStore};
+use crate::link::LinkConfig;
+use crate::status::{NodeFacts, Sources};
+use crate::storage::{Part, StorageHealth};
 
-/// Longest time the link gets to send what is left and say goodbye.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
-
-/// Runs until `stop`. Nothing here waits for a session.
+/// Runs until `stop`. Nothing here waits for a session, and what serves waits for no outbox.
 pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Result<(), AppError> {
     let data_dir = DataDir::open(data_dir)?;
     let layout = data_dir.layout();
     let identity = StoredIdentity::load(layout)?;
     let trust = trust::load(layout)?;
-    let (desired, damages) = DesiredStore::open(layout)?;
-    let (state, state_notes) = StateStore::open(layout.state()).await?;
-    let (outbox, outbox_notes) = Outbox::open(layout.outbox(), OutboxLimits::default()).await?;
-    let base = Base::start(
-        config,
-        identity.file.enrolled_at.saturating_mul(1000),
-        &stop,
-    )
-    .await?;
-    addresses::write(layout, base.http.address)?;
+    let storage = StorageHealth::new(layout.root().to_owned());
+    let (desired, damages) = DesiredStore::open(layout);
+    let clock_floor_ms = identity.file.enrolled_at.saturating_mul(1000);
+    let base = Base::start(config, clock_floor_ms, &stop).await?;
+    let written = addresses::write(layout, base.http.address);
+    let written = written.map_err(|error| chain(&error));
+    match data_dir.read_only() {
+        Some(problem) => storage.note(Part::DataDirectory, &Err::<(), _>(problem)),
+        None => storage.note(Part::DataDirectory, &written),
+    }
 
-    let (journal, writer) = Journal::storing(base.boot, base.clock.clone(), outbox.clone());
-    let writer = tokio::spawn(writer.run());
+    let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
     tell_start(&journal, &damages);
-    tell_recovery(&journal, state_notes.iter().chain(&outbox_notes));
     if trust.is_empty() {
         warn_without_trust(layout);
     }
-
-    let link_config = link_config(config, &identity, base.boot)?;
-    let (link, ends) = connect(link_config, &identity, &outbox);
+    let parts = UplinkParts {
+        config: link_config(config, &identity, base.boot)?,
+        tls: identity.tls(),
+        outbox: layout.outbox(),
+        storage: storage.clone(),
+        journal: journal.clone(),
+    };
+    let (uplink, ends) = Uplink::start(parts, &stop);
+    let writer = tokio::spawn(writer.run(uplink.outbox(), storage.clone()));
+    let hold = hold::watch(layout.clone(), base.clock.clone());
+    base.board.show(Sources {
+        node: NodeFacts::of(&identity, layout),
+        clock: base.clock.clone(),
+        link: uplink.since(),
+        received: uplink.received(),
+        outbox: uplink.outbox(),
+        applied: ends.applied.subscribe(),
+        hold: hold.clone(),
+        storage: storage.watch(),
+        models: base.models.clone(),
+        recorder: base.recorder.clone(),
+    });
     let wish = Wish::Fleet {
         store: desired,
         received: ends.received,
-        link: link.state(),
-        state,
+        link: uplink.state(),
+        hold,
+        state: layout.state(),
     };
     let parts = Parts {
         wish,
         trust: TrustPolicy::Keys(trust),
-        blobs: link.blobs(),
+        blobs: uplink.blobs(),
         shelf: Shelf::new(layout),
         applied: ends.applied,
         journal: journal.clone(),
+        storage: storage.clone(),
     };
     let running = Running::start(config, &base, parts).await;
-    let sink = OutboxSink(outbox.clone());
-    let telemetry = telemetry(&base, &running, link_stats(&link), layout, sink);
+    let sink = OutboxSink {
+        outbox: uplink.outbox(),
+        storage,
+    };
+    let telemetry = telemetry(&base, &running, uplink.stats(), layout, sink);
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
     let client_id = format!("edge-agent-{}", identity.node.node);
     let mqtt = start_mqtt(config, &client_id, &base, &stop);
@@ -83,8 +102,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     running.end().await;
     drop(journal);
     ended("journal", writer).await;
-    say_goodbye(link).await;
-    outbox.close().await;
+    uplink.end().await;
     Ok(())
 }
 
@@ -93,48 +111,6 @@ fn warn_without_trust(layout: &Layout) {
         "no trust key: no package will be accepted; add one with `edge-agent enroll --trust-key FILE` or in {}",
         layout.trust().display()
     );
-}
-
-async fn say_goodbye(link: Link) {
-    if tokio::time::timeout(GOODBYE_LIMIT, link.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("the link did not end within {GOODBYE_LIMIT:?}");
-    }
-}
-
-/// The control loop's ends of the link.
-struct LinkEnds {
-    received: watch::Receiver<Option<ReceivedDesired>>,
-    applied: watch::Sender<Applied>,
-}
-
-fn connect(config: LinkConfig, identity: &StoredIdentity, outbox: &Outbox) -> (Link, LinkEnds) {
-    let (desired, received) = watch::channel(None);
-    let (applied, applied_receiver) = watch::channel(Applied::default());
-    let channels = LinkChannels {
-        desired,
-        applied: applied_receiver,
-    };
-    let link = Link::spawn(config, &identity.tls(), outbox.clone(), channels);
-    (link, LinkEnds { received, applied })
-}
-
-/// Reads what the link has done since the start.
-fn link_stats(link: &Link) -> Box<dyn Fn() -> LinkStats + Send + Sync> {
-    let totals = link.totals_reader();
-    Box::new(move || {
-        let totals = totals();
-        LinkStats {
-            connected_ms: totals.connected_ms,
-            quic_ms: totals.quic_ms,
-            websocket_ms: totals.websocket_ms,
-            reconnects: totals.reconnects,
-            sent_bytes: totals.sent_bytes,
-            received_bytes: totals.received_bytes,
-        }
-    })
 }
 
 fn link_config(
@@ -175,11 +151,5 @@ fn tell_start(journal: &Journal, damages: &[Damage]) {
     for damage in damages {
         let message = format!("{}: {}", damage.path.display(), damage.problem);
         journal.record(Severity::Warning, "DesiredDamaged", None, &message);
-    }
-}
-
-fn tell_recovery<'a>(journal: &Journal, notes: impl Iterator<Item = &'a RecoveryNote>) {
-    for note in notes {
-        journal.record(Severity::Warning, "StoreRecovered", None, &note.to_string());
     }
 }

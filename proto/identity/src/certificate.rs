@@ -18,6 +18,15 @@ pub enum CertificateError {
     NotX509(usize),
 }
 
+/// From when to when a certificate is valid, in Unix seconds; `None` when it is none.
+#[must_use]
+pub fn validity(der: &[u8]) -> Option<(u64, u64)> {
+    let certificate = parse(der).ok()?;
+    let validity = certificate.validity();
+    let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).ok();
+    Some((seconds(validity.not_before)?, seconds(validity.not_after)?))
+}
+
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     if der.len() > CERTIFICATE_BYTES_MAX {
         return Err(CertificateError::TooLong(der.len()));

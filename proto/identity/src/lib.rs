@@ -33,7 +33,7 @@ mod secret;
 mod tls;
 mod verifier;
 
-pub use certificate::CertificateError;
+pub use certificate::{CertificateError, validity};
 pub use clock::TimeFloor;
 pub use join::{JoinToken, JoinTokenError};
 pub use node::{IdentityError, NodeIdentity, TrustDomain};
