@@ -1,5 +1,6 @@
 //! The cases: real processes doing the product's job, and the rules a script can check.
 
+mod autonomy;
 mod clients;
 mod crash;
 mod identity;

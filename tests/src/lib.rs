@@ -1,7 +1,7 @@
 //! The harness: starts the real programs as real processes and lets a case do to them what a factory would.
 //!
 //! Owns processes ([`process`]), the two programs under test ([`cloud`], [`agent`], together [`fleet`]), what stands around them
-//! ([`broker`], [`relay`], [`packages`]), a client of the inference protocol ([`infer`]) and the one way of
+//! ([`broker`], [`relay`], [`packages`]), a client of the inference protocol ([`infer`]), the person at the box ([`operator`]) and the one way of
 //! waiting ([`wait`]). Everything listens on ports the system chose and writes below one temporary directory
 //! per case. It knows the programs only from outside: flags, files, ports, the public API.
 
@@ -10,6 +10,7 @@ pub mod broker;
 pub mod cloud;
 pub mod fleet;
 pub mod infer;
+pub mod operator;
 pub mod packages;
 pub mod process;
 pub mod relay;

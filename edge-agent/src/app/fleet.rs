@@ -12,7 +12,7 @@ use super::stop::Stop;
 use super::uplink::{Uplink, UplinkParts};
 use super::{AppError, Base, addresses};
 use crate::config::RunConfig;
-use crate::control::{Wish, chain};
+use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
 use crate::desired::{Damage, DesiredStore};
 use crate::fetch::{Shelf, TrustPolicy};
@@ -33,12 +33,15 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let (desired, damages) = DesiredStore::open(layout);
     let clock_floor_ms = identity.file.enrolled_at.saturating_mul(1000);
     let base = Base::start(config, clock_floor_ms, &stop).await?;
-    let written = addresses::write(layout, base.http.address);
-    let written = written.map_err(|error| chain(&error));
-    match data_dir.read_only() {
-        Some(problem) => storage.note(Part::DataDirectory, &Err::<(), _>(problem)),
-        None => storage.note(Part::DataDirectory, &written),
+    if let Some(problem) = data_dir.read_only() {
+        storage.note(Part::DataDirectory, &Err::<(), _>(problem));
     }
+    tokio::spawn(addresses::write_when_possible(
+        layout.clone(),
+        base.http.address,
+        storage.clone(),
+        stop.wait(),
+    ));
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
     tell_start(&journal, &damages);
