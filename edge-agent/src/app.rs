@@ -16,10 +16,11 @@ mod sink;
 mod stop;
 mod uplink;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use millwright_proto::ids::BootId;
+use millwright_proto::ids::{BootId, ModelName};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -113,11 +114,18 @@ struct Http {
 }
 
 impl Base {
-    async fn start(config: &RunConfig, clock_floor_ms: u64, stop: &Stop) -> Result<Self, AppError> {
+    /// `expected` are the models that have to answer before this node is ready.
+    async fn start(
+        config: &RunConfig,
+        clock_floor_ms: u64,
+        expected: BTreeSet<ModelName>,
+        stop: &Stop,
+    ) -> Result<Self, AppError> {
         let boot = boot_id();
         let clock = Clock::start(clock_floor_ms);
         let recorder = Recorder::new(boot, clock.now());
         let models = ActiveModels::new(recorder.clone());
+        models.expect(expected);
         let board = Board::default();
         let beside = status::router(board.clone());
         let router = rest::router(models.clone(), recorder.clone()).merge(beside);

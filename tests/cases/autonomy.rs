@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const MODEL: &str = "shuttle-anomaly";
 
 /// What waits for the agent or the cloud: a debug build on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// More crashes than a version survives within minutes; the agent's own number is smaller.
 const KILLS_MAX: usize = 10;

@@ -32,7 +32,8 @@ pub(super) async fn run(
     let data_dir = data_dir.map(DataDir::open).transpose()?;
     let layout = data_dir.as_ref().map(DataDir::layout).cloned();
     let (plan, trust) = local::plan(package, trust_keys)?;
-    let base = Base::start(config, 0, &stop).await?;
+    let expected = plan.packages.keys().cloned().collect();
+    let base = Base::start(config, 0, expected, &stop).await?;
     if let Some(layout) = &layout {
         addresses::write(layout, base.http.address)?;
     }

@@ -32,7 +32,9 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let storage = StorageHealth::new(layout.root().to_owned());
     let (desired, damages) = DesiredStore::open(layout);
     let clock_floor_ms = identity.file.enrolled_at.saturating_mul(1000);
-    let base = Base::start(config, clock_floor_ms, &stop).await?;
+    let in_force = desired.in_force();
+    let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
+    let base = Base::start(config, clock_floor_ms, expected.unwrap_or_default(), &stop).await?;
     if let Some(problem) = data_dir.read_only() {
         storage.note(Part::DataDirectory, &Err::<(), _>(problem));
     }

@@ -180,7 +180,14 @@ async fn run(
         outbox = open(&parts) => outbox,
         () = stop.wait() => return,
     };
-    let UplinkParts { config, tls, .. } = parts;
+    let UplinkParts {
+        config,
+        tls,
+        journal,
+        ..
+    } = parts;
+    // The journal's writer waits until nobody has anything more to say.
+    drop(journal);
     let link = Link::spawn(config, &tls, outbox.clone(), channels);
     // Read by whoever asks from now on; set once, by this task.
     let _ = outlets.totals.set(Box::new(link.totals_reader()));
