@@ -58,6 +58,58 @@ async fn a_restored_cloud_goes_on_with_its_nodes() -> Result<()> {
     check_contiguous(&fleet.windows()?)
 }
 
+fn cloudcore(arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program("cloudcore")?)
+        .args(arguments)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// Waits until the cloud has counted `more` windows than now.
+async fn counted(fleet: &Fleet, more: usize) -> Result<()> {
+    let before = fleet.windows()?.len();
+    until("more windows in the cloud", CONNECT_DEADLINE, async || {
+        Ok((fleet.windows()?.len() >= before + more).then_some(()))
+    })
+    .await
+}
+
+/// Sees that the node is ahead of the restored cloud, which lacks version 2, and adopts what it runs.
+async fn adopt(fleet: &Fleet, applied: u64) -> Result<()> {
+    let ahead = until(
+        "the node ahead of the cloud",
+        CONNECT_DEADLINE,
+        async || {
+            let node = fleet.node()?;
+            let mut conditions = node.status.conditions.into_iter();
+            Ok(conditions.find(|told| told.kind == "AheadOfCloud"))
+        },
+    )
+    .await?;
+    let message = &ahead.message;
+    ensure!(message.contains("fleetctl node adopt"), "{message}");
+    let refused = fleet
+        .cloud
+        .fleetctl_output(&["node", "adopt", Fleet::NODE])?;
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.contains("shuttle-anomaly@2.0.0"), "{refused}");
+    fleet.cloud.publish(Package::ShuttleAnomaly2)?;
+    fleet.cloud.fleetctl(&["node", "adopt", "--all"])?;
+    until("the adopted node", CONNECT_DEADLINE, async || {
+        let status = fleet.node()?.status;
+        let mut conditions = status.conditions.iter();
+        let ahead = conditions.any(|told| told.kind == "AheadOfCloud");
+        let follows = status.applied_generation == status.desired_generation;
+        Ok((!ahead && follows && status.applied_generation > applied).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_backup_loses_no_count_and_rolls_no_node_back() -> Result<()> {
     // The tail that the agent keeps is 60 windows: so long that the whole case fits, on any machine.
@@ -69,17 +121,6 @@ async fn an_older_backup_loses_no_count_and_rolls_no_node_back() -> Result<()> {
     let data = fleet.cloud.data_directory();
     let backup = fleet.directory().join("backup");
     let (data_text, backup_text) = (data.display().to_string(), backup.display().to_string());
-    let cloudcore = |arguments: &[&str]| -> Result<()> {
-        let output = Command::new(program("cloudcore")?)
-            .args(arguments)
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    };
     let load = Load::start(
         &fleet.client()?,
         "shuttle-anomaly",
@@ -87,13 +128,6 @@ async fn an_older_backup_loses_no_count_and_rolls_no_node_back() -> Result<()> {
         2,
         Duration::from_millis(10),
     );
-    let counted = async |fleet: &Fleet, more: usize| -> Result<()> {
-        let before = fleet.windows()?.len();
-        until("more windows in the cloud", CONNECT_DEADLINE, async || {
-            Ok((fleet.windows()?.len() >= before + more).then_some(()))
-        })
-        .await
-    };
     counted(&fleet, 2).await?;
     cloudcore(&["backup", "--data-dir", &data_text, "--to", &backup_text])?;
     fleet.roll_out(Package::ShuttleAnomaly2)?;
@@ -105,38 +139,7 @@ async fn an_older_backup_loses_no_count_and_rolls_no_node_back() -> Result<()> {
     cloudcore(&["restore", "--from", &backup_text, "--data-dir", &data_text])?;
     fleet.cloud.start_again().await?;
 
-    let ahead = until(
-        "the node ahead of the cloud",
-        CONNECT_DEADLINE,
-        async || {
-            let node = fleet.node()?;
-            let mut conditions = node.status.conditions.into_iter();
-            Ok(conditions.find(|told| told.kind == "AheadOfCloud"))
-        },
-    )
-    .await?;
-    ensure!(
-        ahead.message.contains("fleetctl node adopt"),
-        "{}",
-        ahead.message
-    );
-    let refused = fleet
-        .cloud
-        .fleetctl_output(&["node", "adopt", Fleet::NODE])?;
-    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-    ensure!(refused.contains("shuttle-anomaly@2.0.0"), "{refused}");
-    fleet.cloud.publish(Package::ShuttleAnomaly2)?;
-    fleet.cloud.fleetctl(&["node", "adopt", "--all"])?;
-    until("the adopted node", CONNECT_DEADLINE, async || {
-        let status = fleet.node()?.status;
-        let ahead = status
-            .conditions
-            .iter()
-            .any(|told| told.kind == "AheadOfCloud");
-        let follows = status.applied_generation == status.desired_generation;
-        Ok((!ahead && follows && status.applied_generation > applied).then_some(()))
-    })
-    .await?;
+    adopt(&fleet, applied).await?;
     let audit = fleet.cloud.fleetctl(&["get", "--raw", "/api/v1/audit"])?;
     ensure!(audit.contains("\"adopt\""), "{audit}");
     counted(&fleet, 2).await?;

@@ -35,15 +35,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let in_force = desired.in_force();
     let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
     let base = Base::start(config, clock_floor_ms, expected.unwrap_or_default(), &stop).await?;
-    if let Some(problem) = data_dir.read_only() {
-        storage.note(Part::DataDirectory, &Err::<(), _>(problem));
-    }
-    tokio::spawn(addresses::write_when_possible(
-        layout.clone(),
-        base.http.address,
-        storage.clone(),
-        stop.wait(),
-    ));
+    tell_addresses(&data_dir, &base, &storage, &stop);
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
     tell_start(&journal, &damages);
@@ -109,6 +101,19 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     ended("journal", writer).await;
     uplink.end().await;
     Ok(())
+}
+
+/// Says where this agent listens, now or once the disk lets it.
+fn tell_addresses(data_dir: &DataDir, base: &Base, storage: &StorageHealth, stop: &Stop) {
+    if let Some(problem) = data_dir.read_only() {
+        storage.note(Part::DataDirectory, &Err::<(), _>(problem));
+    }
+    tokio::spawn(addresses::write_when_possible(
+        data_dir.layout().clone(),
+        base.http.address,
+        storage.clone(),
+        stop.wait(),
+    ));
 }
 
 fn warn_without_trust(layout: &Layout) {

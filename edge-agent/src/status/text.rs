@@ -11,78 +11,10 @@ const NAME_WIDTH: usize = 13;
 #[must_use]
 pub fn text(status: &Status) -> String {
     let mut out = String::new();
-    let mut line = |name: &str, value: String| {
+    let facts = [node(status), cloud(status), wish(status)];
+    for (name, value) in facts.into_iter().flatten() {
         // Writing to a string does not fail.
         let _ = writeln!(out, "{name:<NAME_WIDTH$}{value}");
-    };
-    let now = status.now_ms;
-    let node = &status.node;
-    if !node.name.is_empty() {
-        line(
-            "Node",
-            format!(
-                "{}  (site {}, tenant {})",
-                node.name, node.site, node.tenant
-            ),
-        );
-    }
-    line(
-        "Agent",
-        match status.running {
-            true => format!("{} runs on {}", node.agent_version, node.data_dir),
-            false => format!(
-                "does not run on {}; this is what the directory tells",
-                node.data_dir
-            ),
-        },
-    );
-    if let Some(link) = &status.link {
-        line("Cloud", connection(link, now));
-    }
-    if let Some(backlog) = &status.backlog {
-        line(
-            "Backlog",
-            format!(
-                "{} records, {} of {}",
-                backlog.records,
-                bytes(backlog.bytes),
-                bytes(backlog.quota_bytes)
-            ),
-        );
-    }
-    if let Some(disk) = &status.disk {
-        let (free, total) = (bytes(disk.free_bytes), bytes(disk.total_bytes));
-        line("Disk", format!("{free} free of {total}"));
-    }
-    if let Some(certificate) = &status.certificate {
-        line(
-            "Certificate",
-            match certificate.not_after_ms.checked_sub(now) {
-                Some(left) => format!("ends in {}", span(left)),
-                None => format!("ended {} ago", span(now - certificate.not_after_ms)),
-            },
-        );
-    }
-    line(
-        "Desired",
-        match (status.desired.generation, status.desired.waiting_generation) {
-            (0, _) => "none in force".to_owned(),
-            (generation, None) => format!("generation {generation}"),
-            (generation, Some(waiting)) => {
-                format!("generation {generation}; {waiting} has arrived and waits")
-            }
-        },
-    );
-    if let Some(hold) = &status.hold {
-        let until = match hold.until_ms {
-            Some(until) => format!(", for another {}", span(until.saturating_sub(now))),
-            None => String::new(),
-        };
-        let since = span(now.saturating_sub(hold.since_ms));
-        line("Held", format!("since {since}{until}: {}", hold.reason));
-    }
-    if let Some(runtime) = &status.onnxruntime {
-        line("ONNX Runtime", runtime.message.clone());
     }
     models(&status.models, status.running, &mut out);
     if status.advice.is_empty() {
@@ -94,6 +26,76 @@ pub fn text(status: &Status) -> String {
         let _ = writeln!(out, "  * {advice}");
     }
     out
+}
+
+type Lines = Vec<(&'static str, String)>;
+
+fn node(status: &Status) -> Lines {
+    let node = &status.node;
+    let mut lines = Lines::new();
+    if !node.name.is_empty() {
+        let (site, tenant) = (&node.site, &node.tenant);
+        let told = format!("{}  (site {site}, tenant {tenant})", node.name);
+        lines.push(("Node", told));
+    }
+    let agent = match status.running {
+        true => format!("{} runs on {}", node.agent_version, node.data_dir),
+        false => format!(
+            "does not run on {}; this is what the directory tells",
+            node.data_dir
+        ),
+    };
+    lines.push(("Agent", agent));
+    lines
+}
+
+fn cloud(status: &Status) -> Lines {
+    let now = status.now_ms;
+    let mut lines = Lines::new();
+    if let Some(link) = &status.link {
+        lines.push(("Cloud", connection(link, now)));
+    }
+    if let Some(backlog) = &status.backlog {
+        let (used, quota) = (bytes(backlog.bytes), bytes(backlog.quota_bytes));
+        let told = format!("{} records, {used} of {quota}", backlog.records);
+        lines.push(("Backlog", told));
+    }
+    if let Some(disk) = &status.disk {
+        let (free, total) = (bytes(disk.free_bytes), bytes(disk.total_bytes));
+        lines.push(("Disk", format!("{free} free of {total}")));
+    }
+    if let Some(certificate) = &status.certificate {
+        let told = match certificate.not_after_ms.checked_sub(now) {
+            Some(left) => format!("ends in {}", span(left)),
+            None => format!("ended {} ago", span(now - certificate.not_after_ms)),
+        };
+        lines.push(("Certificate", told));
+    }
+    lines
+}
+
+fn wish(status: &Status) -> Lines {
+    let now = status.now_ms;
+    let told = match (status.desired.generation, status.desired.waiting_generation) {
+        (0, _) => "none in force".to_owned(),
+        (generation, None) => format!("generation {generation}"),
+        (generation, Some(waiting)) => {
+            format!("generation {generation}; {waiting} has arrived and waits")
+        }
+    };
+    let mut lines = vec![("Desired", told)];
+    if let Some(hold) = &status.hold {
+        let until = match hold.until_ms {
+            Some(until) => format!(", for another {}", span(until.saturating_sub(now))),
+            None => String::new(),
+        };
+        let since = span(now.saturating_sub(hold.since_ms));
+        lines.push(("Held", format!("since {since}{until}: {}", hold.reason)));
+    }
+    if let Some(runtime) = &status.onnxruntime {
+        lines.push(("ONNX Runtime", runtime.message.clone()));
+    }
+    lines
 }
 
 fn connection(link: &LinkFacts, now: u64) -> String {
