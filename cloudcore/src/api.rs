@@ -5,6 +5,7 @@
 //! with its audit row, committed, and the planner is woken. Every refusal is a problem detail with a
 //! stable type ([`failure`]). The table of [`routes`] makes both the router and the OpenAPI document.
 
+mod ahead;
 mod blobs;
 mod description;
 mod enrollment;

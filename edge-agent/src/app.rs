@@ -1,23 +1,26 @@
 //! Wires the parts of the agent together, and takes them apart in order.
 //!
 //! ```text
-//! begin: data directory ─> stores ─> HTTP bound ─> link ─> control ─> telemetry, MQTT
+//! begin: data directory ─> HTTP bound ─> control ─> telemetry, MQTT      beside: outbox ─> link
 //! end:   HTTP and MQTT stop ─> last window cut ─> workers end ─> events stored ─> link ends
 //! ```
 //!
-//! What is desired is served before, and without, any session: nothing here waits for the link.
+//! What is desired is served before, and without, any session and any outbox: nothing here waits for
+//! the link, and a disk that is full or read-only only keeps things from being stored.
 
-mod addresses;
+pub(crate) mod addresses;
 mod alone;
 mod fleet;
 mod running;
 mod sink;
 mod stop;
+mod uplink;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use millwright_proto::ids::BootId;
+use millwright_proto::ids::{BootId, ModelName};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -28,7 +31,9 @@ use crate::identity::StoredIdentityError;
 use crate::identity::trust::TrustError;
 use crate::local::LocalError;
 use crate::serving::models::ActiveModels;
-use crate::store::StoreError;
+use crate::serving::rest;
+use crate::status;
+use crate::status::Board;
 use crate::telemetry::Recorder;
 use crate::telemetry::clock::{Clock, boot_id};
 use stop::Stop;
@@ -48,9 +53,6 @@ pub enum AppError {
     /// Trust keys cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// A store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// The package of `--model` cannot be used.
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -101,6 +103,7 @@ struct Base {
     clock: Clock,
     recorder: Recorder,
     models: ActiveModels,
+    board: Board,
     http: Http,
 }
 
@@ -111,17 +114,28 @@ struct Http {
 }
 
 impl Base {
-    async fn start(config: &RunConfig, clock_floor_ms: u64, stop: &Stop) -> Result<Self, AppError> {
+    /// `expected` are the models that have to answer before this node is ready.
+    async fn start(
+        config: &RunConfig,
+        clock_floor_ms: u64,
+        expected: BTreeSet<ModelName>,
+        stop: &Stop,
+    ) -> Result<Self, AppError> {
         let boot = boot_id();
         let clock = Clock::start(clock_floor_ms);
         let recorder = Recorder::new(boot, clock.now());
         let models = ActiveModels::new(recorder.clone());
-        let http = Http::start(config.http, &models, &recorder, stop).await?;
+        models.expect(expected);
+        let board = Board::default();
+        let beside = status::router(board.clone());
+        let router = rest::router(models.clone(), recorder.clone()).merge(beside);
+        let http = Http::start(config.http, router, stop).await?;
         Ok(Self {
             boot,
             clock,
             recorder,
             models,
+            board,
             http,
         })
     }
@@ -130,15 +144,13 @@ impl Base {
 impl Http {
     async fn start(
         address: SocketAddr,
-        models: &ActiveModels,
-        recorder: &Recorder,
+        router: axum::Router,
         stop: &Stop,
     ) -> Result<Self, AppError> {
         let refused = |source| AppError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let serving =
-            crate::serving::serve(listener, models.clone(), recorder.clone(), stop.wait());
+        let serving = crate::serving::serve(listener, router, stop.wait());
         let task = tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!("the HTTP endpoint ended: {error}");

@@ -13,7 +13,10 @@ use thiserror::Error;
 use crate::connect::{Connector, ProxyUrlError};
 use crate::store::{OutboxLimits, QUOTA_BYTES_MIN};
 
-pub use arguments::{Arguments, Command, EnrollArguments, Label, LogFormat, RunArguments};
+pub use arguments::{
+    Arguments, Command, EnrollArguments, HoldArguments, Label, LogFormat, NodeArguments,
+    OutputFormat, RunArguments, StatusArguments,
+};
 pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Storage, Transports};
 
 /// Where the agent keeps its state when nobody says otherwise.
@@ -183,6 +186,24 @@ fn outbox_limits(storage: Storage) -> Result<OutboxLimits, ConfigError> {
         limits.written_per_day_max_bytes = Some(bytes("storage.writtenMibPerDay", mib, MIB)?);
     }
     Ok(limits)
+}
+
+impl NodeArguments {
+    /// Where the agent keeps its state.
+    ///
+    /// # Errors
+    /// When the configuration file cannot be used.
+    pub fn data_dir(self) -> Result<PathBuf, ConfigError> {
+        let arguments = RunArguments {
+            config: self.config,
+            data_dir: self.data_dir,
+            ..RunArguments::default()
+        };
+        Ok(match RunConfig::resolve(arguments)?.mode {
+            Mode::Fleet { data_dir } => data_dir,
+            Mode::Local { data_dir, .. } => data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR)),
+        })
+    }
 }
 
 fn check_window(window: Duration) -> Result<(), ConfigError> {

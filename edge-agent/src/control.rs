@@ -11,16 +11,20 @@
 //! Owns the observed state of the node and the desired state in force. After each event it compares
 //! all of one with all of the other; an event only wakes it. Persist, then act: a desired state is
 //! stored before it is reconciled, and the order of activations after each change. It takes no
-//! decision itself. When the disk refuses, it goes on with what is in memory and says so.
+//! decision itself. When the disk refuses, it goes on with what is in force, says so and tries again.
+//! A held node, and one that lost its desired state, keeps what it runs ([`wish`]).
 
 mod activations;
 mod applied;
+mod event;
+mod wish;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
 use edge_core::desired::Desired;
+use edge_core::hold::Hold;
 use edge_core::models::{Fact, Observed, PackageId};
 use edge_core::reconcile::{next_wakeup, reconcile};
 use millwright_proto::ids::Generation;
@@ -28,35 +32,23 @@ use millwright_proto::link::Applied;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::desired::{Adoption, DesiredStore, Plan};
+use crate::desired::{Adoption, DesiredError, Plan};
 use crate::executor::{Executor, Outcome};
 use crate::fetch::{BlobSource, Shelf};
 use crate::journal::{Journal, Severity};
-use crate::link::{LinkState, LinkStatus, ReceivedDesired};
+use crate::link::{LinkStatus, ReceivedDesired};
 use crate::serving::models::ActiveModels;
-use crate::store::StateStore;
+use crate::storage::{Part, Problems, StorageHealth};
 use activations::Activations;
-use applied::applied;
+use applied::{Situation, applied};
+use event::{Event, next_event};
+pub use wish::Wish;
 
 /// Longest time the workers get to end when the agent ends.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where the desired state comes from.
-pub enum Wish {
-    /// From the cloud; kept in files between runs.
-    Fleet {
-        /// The files.
-        store: DesiredStore,
-        /// Received ones.
-        received: watch::Receiver<Option<ReceivedDesired>>,
-        /// Whether there is a session.
-        link: watch::Receiver<LinkState>,
-        /// Keeps the order of activations.
-        state: StateStore,
-    },
-    /// From the command line; it stays.
-    Local(Plan),
-}
+/// How soon what the disk refused is tried again: a person frees space and looks.
+const STORE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// What the loop is told.
 pub struct Outlets {
@@ -66,6 +58,8 @@ pub struct Outlets {
     pub summary_window: watch::Sender<Option<Duration>>,
     /// For people.
     pub journal: Journal,
+    /// What could not be stored.
+    pub storage: StorageHealth,
 }
 
 /// The control loop.
@@ -73,27 +67,19 @@ pub struct Control<B> {
     wish: Wish,
     plan: Plan,
     desired: Desired,
+    /// What it keeps instead, while it may not follow `desired`.
+    kept: Option<Desired>,
+    hold: Option<Hold>,
+    /// Received, and not in force: the node is held, or the disk refused it.
+    waiting: Option<ReceivedDesired>,
     observed: Observed,
     activations: Activations,
+    problems: watch::Receiver<Problems>,
     executor: Executor<B>,
     outcomes: mpsc::Receiver<Outcome>,
     models: ActiveModels,
     outlets: Outlets,
     started: Instant,
-}
-
-/// What wakes the loop.
-enum Event {
-    /// The session brought a desired state.
-    Desired(ReceivedDesired),
-    /// A step ended.
-    Outcome(Outcome),
-    /// The session came or went.
-    Link,
-    /// A wait or a deadline ended.
-    Due,
-    /// The agent is to end.
-    Stop,
 }
 
 impl<B: BlobSource> Control<B> {
@@ -110,7 +96,10 @@ impl<B: BlobSource> Control<B> {
         let (plan, generation, activations) = match &wish {
             Wish::Local(plan) => (plan.clone(), Generation::new(1), Activations::forgetful()),
             Wish::Fleet { store, state, .. } => {
-                let activations = Activations::load(state.clone(), shelf).await;
+                let Outlets {
+                    storage, journal, ..
+                } = &outlets;
+                let activations = Activations::load(state.clone(), shelf, storage, journal).await;
                 match store.in_force() {
                     Some(current) => (current.plan.clone(), current.generation, activations),
                     None => (Plan::default(), Generation::NONE, activations),
@@ -120,6 +109,10 @@ impl<B: BlobSource> Control<B> {
         let mut control = Self {
             desired: plan.desired(generation),
             plan,
+            kept: None,
+            hold: None,
+            waiting: None,
+            problems: outlets.storage.watch(),
             observed: Observed::default(),
             activations,
             wish,
@@ -145,6 +138,12 @@ impl<B: BlobSource> Control<B> {
             known.extend(activated.iter().cloned());
             self.observed.restore_activated(model, activated.clone());
         }
+        for verdict in self.activations.given_up() {
+            let still = verdict.generation == self.desired.generation;
+            if still && self.desired.wants(&verdict.package) {
+                self.observed.restore_given_up(verdict.clone());
+            }
+        }
         for package in &known {
             if shelf.place(package, None).is_dir() {
                 self.observed.found_on_disk(package.clone());
@@ -160,7 +159,7 @@ impl<B: BlobSource> Control<B> {
                 Err(error) => tracing::warn!("cleaning up packages failed: {error}"),
             }
         }
-        self.enter_generation();
+        self.follow();
     }
 
     /// Runs until `stop` resolves, then ends the workers.
@@ -168,8 +167,12 @@ impl<B: BlobSource> Control<B> {
         tokio::pin!(stop);
         self.reconcile().await;
         loop {
-            let due = next_wakeup(&self.observed, self.now()).map(|due| self.started + due);
-            let event = next_event(&mut self.wish, &mut self.outcomes, due, &mut stop).await;
+            let due = self.due();
+            let problems = &mut self.problems;
+            let event = tokio::select! {
+                event = next_event(&mut self.wish, &mut self.outcomes, due, &mut stop) => event,
+                Ok(()) = problems.changed() => Event::Storage,
+            };
             match event {
                 Event::Desired(received) => self.adopt(received),
                 Event::Outcome(outcome) => {
@@ -177,7 +180,9 @@ impl<B: BlobSource> Control<B> {
                     self.observe(fact);
                 }
                 Event::Link => self.link_changed(),
-                Event::Due => {}
+                Event::Hold => self.follow(),
+                Event::Storage => {}
+                Event::Due => self.try_waiting(),
                 Event::Stop => break,
             }
             self.reconcile().await;
@@ -189,44 +194,93 @@ impl<B: BlobSource> Control<B> {
         self.started.elapsed()
     }
 
+    /// When to look again although nothing happened.
+    fn due(&self) -> Option<Instant> {
+        let step = next_wakeup(&self.observed, self.now()).map(|due| self.started + due);
+        let failing = !self.problems.borrow().is_empty();
+        let again = failing.then(|| Instant::now() + STORE_AGAIN_AFTER);
+        step.into_iter().chain(again).min()
+    }
+
     fn adopt(&mut self, received: ReceivedDesired) {
         let Wish::Fleet { store, .. } = &mut self.wish else {
             return;
         };
+        let generation = received.generation;
+        if self.hold.is_some() {
+            tracing::info!(%generation, "a desired state waits for the end of the hold");
+            self.waiting = Some(received);
+            return;
+        }
         let ReceivedDesired {
-            generation,
-            digest,
-            document,
-        } = received;
+            digest, document, ..
+        } = received.clone();
         // A few milliseconds of disk, a few times a day.
         let outcome = tokio::task::block_in_place(|| store.offer(generation, digest, document));
-        match (outcome, store.in_force()) {
+        let journal = &self.outlets.journal;
+        let stored = match (outcome, store.in_force()) {
             (Ok(Adoption::Adopted), Some(current)) => {
                 self.plan = current.plan.clone();
                 self.desired = self.plan.desired(current.generation);
                 let message = format!("desired generation {generation} is in force");
-                self.outlets
-                    .journal
-                    .record(Severity::Normal, "DesiredAdopted", None, &message);
-                self.enter_generation();
+                journal.record(Severity::Normal, "DesiredAdopted", None, &message);
+                self.follow();
+                Ok(())
             }
-            (Ok(_), _) => {}
+            (Ok(_), _) => Ok(()),
+            (Err(error @ DesiredError::Store { .. }), _) => {
+                self.waiting = Some(received);
+                Err(chain(&error))
+            }
             (Err(error), _) => {
                 let message = chain(&error);
-                self.outlets
-                    .journal
-                    .record(Severity::Warning, "DesiredRefused", None, &message);
+                journal.record(Severity::Warning, "DesiredRefused", None, &message);
+                return;
             }
+        };
+        self.outlets.storage.note(Part::DesiredState, &stored);
+    }
+
+    /// Offers what waits once more, unless the node is still held.
+    fn try_waiting(&mut self) {
+        if self.hold.is_none()
+            && let Some(received) = self.waiting.take()
+        {
+            self.adopt(received);
         }
     }
 
-    fn enter_generation(&mut self) {
-        self.observed.adopt(&self.desired);
-        self.models
-            .expect(self.desired.slots.keys().cloned().collect());
+    /// Enters a generation, or a hold, or leaves one.
+    fn follow(&mut self) {
+        let hold = self.wish.hold();
+        let before = std::mem::replace(&mut self.hold, hold);
+        if before.is_none() || self.hold.is_none() {
+            self.kept = self.wish.kept(&self.desired, &self.observed);
+        }
+        let target = self.kept.as_ref().unwrap_or(&self.desired);
+        self.observed.adopt(target);
+        self.models.expect(target.slots.keys().cloned().collect());
         self.outlets
             .summary_window
             .send_replace(self.plan.summary_window);
+        let journal = &self.outlets.journal;
+        match (&before, &self.hold) {
+            (None, Some(hold)) => {
+                let message = format!("held at the node: {}", hold.reason);
+                journal.record(Severity::Warning, "Held", None, &message);
+            }
+            (Some(_), None) => {
+                let message = "the hold at the node ended";
+                journal.record(Severity::Normal, "HoldReleased", None, message);
+                self.try_waiting();
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
+    /// What it works towards: what is desired, or what it keeps.
+    fn target(&self) -> &Desired {
+        self.kept.as_ref().unwrap_or(&self.desired)
     }
 
     fn link_changed(&mut self) {
@@ -243,7 +297,8 @@ impl<B: BlobSource> Control<B> {
 
     fn observe(&mut self, fact: Fact) {
         let now = self.now();
-        for notice in self.observed.observe(fact, &self.desired, now) {
+        let target = self.kept.as_ref().unwrap_or(&self.desired);
+        for notice in self.observed.observe(fact, target, now) {
             self.outlets.journal.notice(&notice);
         }
     }
@@ -251,7 +306,7 @@ impl<B: BlobSource> Control<B> {
     /// Begins every step that may begin, then tells the others.
     async fn reconcile(&mut self) {
         loop {
-            let steps = reconcile(&self.desired, &self.observed, self.now());
+            let steps = reconcile(self.target(), &self.observed, self.now());
             if steps.is_empty() {
                 break;
             }
@@ -263,61 +318,21 @@ impl<B: BlobSource> Control<B> {
                 }
             }
         }
-        if let Err(error) = self.activations.keep(&self.observed).await {
-            tracing::error!("the order of activations is not stored: {error}");
-        }
-        let applied = applied(
-            &self.desired,
-            &self.observed,
-            self.digest(),
-            self.executor.runtime(),
-        );
+        let kept = self.activations.keep(&self.observed).await;
+        self.outlets.storage.note(Part::WorkingState, &kept);
+        let applied = applied(&Situation {
+            desired: &self.desired,
+            observed: &self.observed,
+            digest: self.wish.digest(),
+            runtime: self.executor.runtime(),
+            hold: self.hold.as_ref(),
+            problems: &self.problems.borrow_and_update().clone(),
+        });
         self.outlets.applied.send_if_modified(|current| {
             let changed = *current != applied;
             *current = applied;
             changed
         });
-    }
-
-    fn digest(&self) -> Option<millwright_proto::Digest> {
-        match &self.wish {
-            Wish::Fleet { store, .. } => store.in_force().map(|current| current.digest),
-            Wish::Local(_) => None,
-        }
-    }
-}
-
-async fn next_event(
-    wish: &mut Wish,
-    outcomes: &mut mpsc::Receiver<Outcome>,
-    due: Option<Instant>,
-    stop: &mut (impl Future<Output = ()> + Unpin),
-) -> Event {
-    let due = async {
-        match due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = stop => Event::Stop,
-        Some(outcome) = outcomes.recv() => Event::Outcome(outcome),
-        event = from_session(wish) => event,
-        () = due => Event::Due,
-    }
-}
-
-async fn from_session(wish: &mut Wish) -> Event {
-    let Wish::Fleet { received, link, .. } = wish else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        Ok(()) = received.changed() => match received.borrow_and_update().clone() {
-            Some(received) => Event::Desired(received),
-            None => Event::Due,
-        },
-        Ok(()) = link.changed() => Event::Link,
-        else => std::future::pending().await,
     }
 }
 

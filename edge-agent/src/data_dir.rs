@@ -2,10 +2,12 @@
 //!
 //! Owns the layout, the lock that keeps a second agent out, and the one way files beside the
 //! stores are written: into a new file, synced, renamed over the old one, directory synced. So a
-//! file is the old one or the new one after any crash, never half of both.
+//! file is the old one or the new one after any crash, never half of both. A directory that an earlier
+//! run made and that can only be read now (a card that went read-only) is no reason not to serve: it
+//! is opened all the same, and [`DataDir::read_only`] says why nothing can be kept.
 //!
 //! ```text
-//! lock  addresses.json  desired.a  desired.b
+//! lock  addresses.json  desired.a  desired.b  hold.json  networks
 //! identity/{identity.key, tls.pem, root.pem, node.json, time-floor}   trust/*.pem
 //! packages/<model>/<version>-<digest>/   packages/.incoming/<model>-<version>-<digest>/
 //! state/  outbox/                                                    (sled)
@@ -24,6 +26,9 @@ pub const PRIVATE: u32 = 0o600;
 
 /// Mode of files that hold nothing secret.
 pub const READABLE: u32 = 0o644;
+
+/// Held while an agent runs.
+const LOCK: &str = "lock";
 
 /// Why the directory, or a file in it, cannot be used.
 #[derive(Debug, Error)]
@@ -64,6 +69,7 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     layout: Layout,
+    read_only: Option<String>,
     _lock: File,
 }
 
@@ -74,23 +80,22 @@ pub struct Layout {
 }
 
 impl DataDir {
-    /// Makes the directory where it is missing, checks that it can be written and locks it.
+    /// Makes the directory where it is missing, and locks it.
     ///
     /// # Errors
-    /// When it cannot be written, or another agent holds it.
+    /// When it can be neither written nor, from an earlier run, read; or another agent holds it.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
         let refused = |source| DataDirError::NotWritable {
             path: root.to_owned(),
             source,
         };
-        make_private_dir(root).map_err(refused)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(PRIVATE)
-            .open(root.join("lock"))
-            .map_err(refused)?;
+        let (lock, read_only) = match open_lock(root) {
+            Ok(lock) => (lock, None),
+            Err(error) => match File::open(root.join(LOCK)) {
+                Ok(lock) => (lock, Some(error.to_string())),
+                Err(_never_written) => return Err(refused(error)),
+            },
+        };
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -103,8 +108,15 @@ impl DataDir {
         let root = root.canonicalize().map_err(refused)?;
         Ok(Self {
             layout: Layout { root },
+            read_only,
             _lock: lock,
         })
+    }
+
+    /// Why nothing can be written to it; `None` when it can.
+    #[must_use]
+    pub fn read_only(&self) -> Option<&str> {
+        self.read_only.as_deref()
     }
 
     /// Where things lie in it.
@@ -176,11 +188,58 @@ impl Layout {
         self.root.join("outbox")
     }
 
+    /// What worked on which network.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
+    /// Held while an agent runs.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(LOCK)
+    }
+
+    /// Whether an agent runs on this directory.
+    ///
+    /// # Errors
+    /// When the lock exists and cannot be tried.
+    pub fn is_in_use(&self) -> io::Result<bool> {
+        let lock = match File::open(self.lock()) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The hold in force, while there is one.
+    #[must_use]
+    pub fn hold(&self) -> PathBuf {
+        self.root.join("hold.json")
+    }
+
     /// Where this agent listens.
     #[must_use]
     pub fn addresses(&self) -> PathBuf {
         self.root.join("addresses.json")
     }
+}
+
+/// Makes the directory and opens its lock. Writing is tried: a full disk is told from a read-only one
+/// when something is stored, and neither keeps the agent from running.
+fn open_lock(root: &Path) -> io::Result<File> {
+    make_private_dir(root)?;
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(PRIVATE)
+        .open(root.join(LOCK))
 }
 
 /// Makes `path` and what is missing above it; only its owner may look inside.
@@ -224,6 +283,14 @@ fn write_and_rename(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     sync_parent(path)
+}
+
+/// Free bytes on the disk of `path`, or of the nearest directory above it that exists.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|path| path.exists())?;
+    let disk = rustix::fs::statvfs(existing).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Makes the entry of `path` in its directory durable.

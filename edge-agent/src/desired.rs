@@ -7,7 +7,8 @@
 //! Persist, then act: a generation is in force only once both files hold it, so after any crash
 //! the node acts on the same or the next one, never an older. At start the higher valid file wins
 //! and the other is repaired. Both damaged: the node has no desired state until the next session,
-//! and says so. Refusing changes nothing.
+//! says so, and goes on with what it served last. Refusing changes nothing, and so does a disk that
+//! lets nothing be repaired.
 
 mod document;
 mod record;
@@ -95,17 +96,26 @@ pub struct Damage {
 }
 
 impl DesiredStore {
-    /// Reads what the last run left, repairing a damaged or older copy from the better one.
-    ///
-    /// # Errors
-    /// When a file cannot be read or repaired.
-    pub fn open(layout: &Layout) -> Result<(Self, Vec<Damage>), DataDirError> {
+    /// Reads what the last run left, repairing a damaged or older copy from the better one. What cannot
+    /// be read or repaired is among the damages.
+    #[must_use]
+    pub fn open(layout: &Layout) -> (Self, Vec<Damage>) {
         let paths = layout.desired();
         let mut damages = Vec::new();
         let mut best: Option<(Record, InForce)> = None;
         let mut copies = Vec::new();
         for path in &paths {
-            let bytes = read_if_present(path)?;
+            let damage = |problem| Damage {
+                path: path.clone(),
+                problem,
+            };
+            let bytes = match read_if_present(path) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    damages.push(damage(crate::control::chain(&error)));
+                    None
+                }
+            };
             if let Some(bytes) = &bytes {
                 match read_record(bytes) {
                     Ok(found) => {
@@ -116,10 +126,7 @@ impl DesiredStore {
                             best = Some(found);
                         }
                     }
-                    Err(problem) => damages.push(Damage {
-                        path: path.clone(),
-                        problem,
-                    }),
+                    Err(problem) => damages.push(damage(problem)),
                 }
             }
             copies.push(bytes);
@@ -127,13 +134,29 @@ impl DesiredStore {
         if let Some((record, _)) = &best {
             let encoded = record.encode();
             for (path, copy) in paths.iter().zip(&copies) {
-                if copy.as_deref() != Some(encoded.as_slice()) {
-                    replace_file(path, &encoded, READABLE)?;
+                if copy.as_deref() != Some(encoded.as_slice())
+                    && let Err(error) = replace_file(path, &encoded, READABLE)
+                {
+                    let problem = crate::control::chain(&error);
+                    damages.push(Damage {
+                        path: path.clone(),
+                        problem,
+                    });
                 }
             }
         }
         let in_force = best.map(|(_, in_force)| in_force);
-        Ok((Self { paths, in_force }, damages))
+        (Self { paths, in_force }, damages)
+    }
+
+    /// What the files say is in force, for somebody who only looks.
+    #[must_use]
+    pub fn peek(layout: &Layout) -> Option<InForce> {
+        let copies = layout.desired().into_iter().filter_map(|path| {
+            let bytes = read_if_present(&path).ok().flatten()?;
+            Some(read_record(&bytes).ok()?.1)
+        });
+        copies.max_by_key(|copy| copy.generation)
     }
 
     /// What is in force.

@@ -175,8 +175,16 @@ impl<B: BlobSource> Executor<B> {
         let task = tokio::spawn(async move {
             let fetched = match &source {
                 Some(source) => fetch::download(&shelf, &package, source, &blobs).await,
-                // The desired state moved on; edge-core removes the package next.
-                None => return,
+                // The desired state moved on, or a held node lost files that it no longer says
+                // where to get.
+                None => {
+                    let failure = Failure {
+                        class: FailureClass::Fetch,
+                        message: format!("the desired state in force does not name {package}"),
+                    };
+                    let fact = Fact::FetchFailed(package, failure);
+                    return report(&outcomes, Outcome::Fact(fact)).await;
+                }
             };
             let fact = match fetched {
                 Ok(()) => Fact::Fetched(package),

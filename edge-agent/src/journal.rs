@@ -9,8 +9,9 @@ use edge_core::outbox::Stream;
 use millwright_proto::ids::{BootId, ModelVersion};
 use millwright_proto::link::{Event, EventSeverity};
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use crate::storage::{Part, StorageHealth};
 use crate::store::Outbox;
 use crate::telemetry::clock::Clock;
 
@@ -40,7 +41,6 @@ pub struct Journal {
 /// Stores events; ends when every [`Journal`] is gone and the last event is stored.
 pub struct JournalWriter {
     events: mpsc::Receiver<Bytes>,
-    outbox: Outbox,
 }
 
 impl Journal {
@@ -54,16 +54,16 @@ impl Journal {
         }
     }
 
-    /// A journal that logs and stores events in `outbox`.
+    /// A journal that logs, and whose writer stores events.
     #[must_use]
-    pub fn storing(boot: BootId, clock: Clock, outbox: Outbox) -> (Self, JournalWriter) {
+    pub fn storing(boot: BootId, clock: Clock) -> (Self, JournalWriter) {
         let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let journal = Self {
             boot,
             clock,
             events: Some(sender),
         };
-        (journal, JournalWriter { events, outbox })
+        (journal, JournalWriter { events })
     }
 
     /// Records an event; `reason` is CamelCase and stable.
@@ -156,12 +156,27 @@ fn describe(notice: &Notice) -> (Severity, &'static str, &PackageId, String) {
 }
 
 impl JournalWriter {
-    /// Stores events until every journal is gone.
-    pub async fn run(mut self) {
+    /// Stores events until every journal is gone; they wait while the outbox is not open yet.
+    pub async fn run(
+        mut self,
+        mut outbox: watch::Receiver<Option<Outbox>>,
+        storage: StorageHealth,
+    ) {
         while let Some(event) = self.events.recv().await {
-            if let Err(error) = self.outbox.append(Stream::Events, event).await {
-                tracing::error!("storing an event failed, it will not be sent: {error}");
+            // An error means that the agent ends and the outbox was never opened.
+            let Ok(open) = outbox
+                .wait_for(Option::is_some)
+                .await
+                .map(|open| open.clone())
+            else {
+                return;
+            };
+            let Some(open) = open else { return };
+            let stored = open.append(Stream::Events, event).await;
+            if let Err(error) = &stored {
+                tracing::debug!("an event is not stored and will not be sent: {error}");
             }
+            storage.note(Part::Outbox, &stored);
         }
     }
 }

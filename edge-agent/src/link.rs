@@ -26,6 +26,7 @@ mod ws;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,7 +38,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::connect::Connector;
-use crate::store::{Outbox, StateStore};
+use crate::store::Outbox;
 
 pub use blobs::{BlobBody, BlobClient, BlobError};
 pub use totals::LinkTotals;
@@ -131,13 +132,13 @@ pub struct Link {
 
 impl Link {
     /// Starts dialling. `tls` comes from `rooted_client_config`, without ALPN. What worked on which network
-    /// is remembered in `memory`; without one only as long as the link runs.
+    /// is remembered in the file `memory`; without one only as long as the link runs.
     #[must_use]
     pub fn spawn(
         config: LinkConfig,
         tls: &Arc<rustls::ClientConfig>,
         outbox: Outbox,
-        memory: Option<StateStore>,
+        memory: Option<PathBuf>,
         channels: LinkChannels,
     ) -> Self {
         let (state_sender, state) = watch::channel(LinkState {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use edge_agent::config::{Arguments, Command, EnrollArguments, LogFormat, RunArguments, RunConfig};
-use edge_agent::{app, enroll, worker};
+use edge_agent::{app, enroll, hold, status, worker};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -23,12 +23,19 @@ fn main() -> ExitCode {
         Command::Enroll(enroll) => {
             log(arguments.log_format, &arguments.log).and_then(|()| block_on(enroll_node(enroll)))
         }
+        // These are for people at a terminal: what they say goes to standard output, not to a log.
+        Command::Status(arguments) => return ended(status::ask::run(arguments)),
+        Command::Hold(arguments) => hold::ask(arguments).map(|told| println!("{told}")),
         Command::Run(run) => {
             log(arguments.log_format, &arguments.log).and_then(|()| block_on(run_agent(*run)))
         }
     };
+    ended(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

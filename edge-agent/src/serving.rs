@@ -15,23 +15,20 @@ pub mod tensors;
 
 use std::future::Future;
 
+use axum::Router;
 use tokio::net::TcpListener;
 
-use crate::telemetry::Recorder;
 use connections::Connections;
-use models::ActiveModels;
 
-/// Serves the local HTTP endpoint until `shutdown` resolves and the requests in flight are answered.
+/// Serves the local HTTP endpoint, `router`, until `shutdown` resolves and the requests in flight are answered.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    models: ActiveModels,
-    recorder: Recorder,
+    router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let router = rest::router(models, recorder);
     axum::serve(Connections::new(listener), router)
         .with_graceful_shutdown(shutdown)
         .await

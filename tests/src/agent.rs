@@ -155,6 +155,24 @@ impl Agent {
         Ok(())
     }
 
+    /// Starts it again where its data directory can only be read: it listens where it listened before,
+    /// and nothing says when.
+    ///
+    /// # Errors
+    /// When it ends or does not answer.
+    pub async fn start_where_nothing_can_be_written(
+        &mut self,
+        options: &AgentOptions,
+    ) -> Result<()> {
+        self.process = spawn(&self.directory, self.http, options)?;
+        let client = InferClient::new(self.http)?;
+        until("the endpoint of edge-agent", START_DEADLINE, async || {
+            self.process.check_running()?;
+            Ok(client.get("/v2/health/live").await.ok().map(drop))
+        })
+        .await
+    }
+
     /// Ends it well.
     ///
     /// # Errors
@@ -218,6 +236,18 @@ async fn run(
     if addresses.exists() {
         std::fs::remove_file(&addresses).context("removing the old addresses")?;
     }
+    let mut process = spawn(directory, http, options)?;
+    let addresses: AgentAddresses =
+        until("addresses.json of edge-agent", START_DEADLINE, async || {
+            process.check_running()?;
+            read_json(&addresses)
+        })
+        .await?;
+    Ok((process, addresses.http))
+}
+
+fn spawn(directory: &Path, http: SocketAddr, options: &AgentOptions) -> Result<Process> {
+    let data = directory.join("agent");
     let config = directory.join("edge-agent.yaml");
     std::fs::write(&config, configuration(&data, http, options)?)
         .context("writing edge-agent.yaml")?;
@@ -227,18 +257,11 @@ async fn run(
     PROXY_VARIABLES.iter().for_each(|name| {
         command.env_remove(name);
     });
-    let mut process = Process::start(
+    Process::start(
         "edge-agent",
         &mut command,
         &directory.join("edge-agent.log"),
-    )?;
-    let addresses: AgentAddresses =
-        until("addresses.json of edge-agent", START_DEADLINE, async || {
-            process.check_running()?;
-            read_json(&addresses)
-        })
-        .await?;
-    Ok((process, addresses.http))
+    )
 }
 
 /// `edge-agent run --model DIR`: one package without any cloud.

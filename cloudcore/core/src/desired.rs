@@ -13,9 +13,14 @@ use millwright_proto::ids::{Generation, ModelName, NodeName, Version};
 
 use crate::fleet::Node;
 
-/// Annotation of a Node by which an operator makes it follow the cloud again. Its value is the
-/// generation the node reports, so that it cannot overrule a later report by accident.
+/// Annotation of a Node by which an operator makes it follow the cloud again; `fleetctl node reassert`
+/// sets it. Its value is the generation the node reports, so that it cannot overrule a later report by
+/// accident.
 pub const REASSERT_ANNOTATION: &str = "millwright/reassert";
+
+/// Annotation of a Node by which an operator makes the cloud follow the node: what it reports becomes its
+/// desired state. `fleetctl node adopt` sets it. Its value is as that of [`REASSERT_ANNOTATION`].
+pub const ADOPT_ANNOTATION: &str = "millwright/adopt";
 
 /// How far a node may be ahead and still be overruled. A generation a second for 11 days is far more
 /// than any backup is old; a node that claims more would use the numbers up.
@@ -39,7 +44,15 @@ pub struct Slot {
     pub package: Digest,
     /// How long the replaced worker stays warm, in milliseconds.
     pub prove_for_ms: u32,
+    /// Set when an operator adopted the version from the node: the generation of the deployment whose
+    /// nodes the node was among, or [`NO_DEPLOYMENT`]. The slot stays as it is until that deployment
+    /// says something new, or until one takes the node that had none: what the restored deployments
+    /// still say is older than what was adopted.
+    pub adopted: Option<u64>,
 }
+
+/// In [`Slot::adopted`]: no deployment had the node. Generations of deployments begin with 1.
+pub const NO_DEPLOYMENT: u64 = 0;
 
 /// A desired state as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +111,12 @@ pub enum Standing {
         /// The number the cloud's content gets.
         next: Generation,
     },
+    /// The node is ahead, and an operator decided that the node is right: the next plan writes what the
+    /// node reports under a generation above the node's, and the node is level again.
+    Adopted {
+        /// The number the node's content gets.
+        next: Generation,
+    },
     /// The node has what this cloud never stored. Nothing is planned until an operator decides.
     Ahead {
         /// What the cloud stored.
@@ -133,6 +152,11 @@ impl Standing {
         if reported.get() - number.get() > GENERATION_JUMP_MAX {
             return Self::OutOfReach { reported };
         }
+        if node.adopt == Some(reported) {
+            return Self::Adopted {
+                next: reported.next(),
+            };
+        }
         if node.reassert == Some(reported) {
             return Self::Reasserted {
                 next: reported.next(),
@@ -148,7 +172,7 @@ impl Standing {
     #[must_use]
     pub fn next(self) -> Option<Generation> {
         match self {
-            Self::Level { next } | Self::Reasserted { next } => Some(next),
+            Self::Level { next } | Self::Reasserted { next } | Self::Adopted { next } => Some(next),
             Self::Ahead { .. } | Self::OutOfReach { .. } => None,
         }
     }
@@ -157,14 +181,14 @@ impl Standing {
     #[must_use]
     pub fn hold(self, node: &NodeName) -> Option<(&'static str, String)> {
         match self {
-            Self::Level { .. } | Self::Reasserted { .. } => None,
+            Self::Level { .. } | Self::Reasserted { .. } | Self::Adopted { .. } => None,
             Self::Ahead { stored, reported } => Some((
                 "GenerationNotStored",
                 format!(
                     "the node works on generation {reported}, which this cloud (at {stored}) never stored, \
-                     probably because an older backup was restored; the node keeps what it has. Make the \
-                     deployments say what it shall run, then set the annotation \
-                     {REASSERT_ANNOTATION}: \"{reported}\" on Node/{node}"
+                     probably because an older backup was restored; the node keeps what it has. Either take \
+                     over what it runs: `fleetctl node adopt {node}`. Or make the deployments say what it \
+                     shall run, then: `fleetctl node reassert {node}`. Both take --all"
                 ),
             )),
             Self::OutOfReach { reported } => Some((

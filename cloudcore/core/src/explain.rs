@@ -13,6 +13,8 @@ pub enum Blocker {
     NotEnrolled,
     /// An operator has to decide; see the node's `AheadOfCloud` condition.
     Held,
+    /// Somebody at the box holds it; with their words.
+    HeldAtNode(String),
     /// Its last report is older than its desired state and it is not connected.
     Offline,
     /// It has no ONNX Runtime, so it can run no model.
@@ -52,6 +54,9 @@ pub fn blocker(node: &Node, model: &ModelName, slot: &Slot) -> Option<Blocker> {
     }
     if !node.is_connected() {
         return Some(Blocker::Offline);
+    }
+    if let Some(why) = node.held_at_node() {
+        return Some(Blocker::HeldAtNode(why.to_owned()));
     }
     if !node.platform.as_ref().is_none_or(has_runtime) {
         return Some(Blocker::RuntimeMissing);

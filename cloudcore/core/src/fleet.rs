@@ -18,6 +18,9 @@ use crate::fleet::condition::{Condition, State};
 use crate::fleet::selector::Selector;
 use crate::rollout::Strategy;
 
+/// Type of the condition a node reports while somebody at the box holds it.
+pub const HELD: &str = "Held";
+
 /// One node: what was enrolled, what it said last, what it was told last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -41,6 +44,8 @@ pub struct Node {
     pub desired: Option<Desired>,
     /// The reported generation an operator decided to overrule; see [`crate::desired::Standing`].
     pub reassert: Option<Generation>,
+    /// The reported generation an operator decided to take over.
+    pub adopt: Option<Generation>,
     /// The status as stored.
     pub status: NodeStatus,
 }
@@ -220,6 +225,13 @@ impl Node {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         matches!(self.liveness, Liveness::Connected { .. })
+    }
+
+    /// Why somebody at the box holds it, as far as it said; `None` when nobody does.
+    #[must_use]
+    pub fn held_at_node(&self) -> Option<&str> {
+        let told = self.report.conditions.get(HELD)?;
+        (told.state == State::True).then_some(told.message.as_str())
     }
 
     /// The version of `model` that answers requests on it, as far as it said.

@@ -123,9 +123,11 @@ pub fn plan(snapshot: &Snapshot, now_ms: i64) -> Plan {
             plan.rollouts.insert((name.clone(), number), rollout);
         }
     }
+    content::keep_adopted(&mut contents, snapshot);
+    content::adopt(&mut contents, snapshot, &placement);
     for (name, node) in &snapshot.nodes {
         desire(name, node, contents.remove(name), &mut plan);
-        status::node(name, node, &mut plan, now_ms);
+        status::node(snapshot, name, node, &mut plan, now_ms);
     }
     status::sites(snapshot, &mut plan);
     forget(snapshot, &mut plan);
@@ -166,7 +168,9 @@ fn desire(name: &NodeName, node: &Node, content: Option<Content>, plan: &mut Pla
             (next, Desired::since(stored, &content, next))
         }
         // What the node reported until now was about contents this cloud never stored.
-        Standing::Reasserted { next } => (next, Desired::since(None, &content, next)),
+        Standing::Reasserted { next } | Standing::Adopted { next } => {
+            (next, Desired::since(None, &content, next))
+        }
         Standing::Level { .. } | Standing::Ahead { .. } | Standing::OutOfReach { .. } => return,
     };
     let uid = node.uid;

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Manage the tokens that let devices enroll
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Take a node out of the fleet
+    /// Take a node out of the fleet, or decide about one that is ahead of the cloud
     #[command(subcommand)]
     Node(NodeCommand),
     /// Show what happened

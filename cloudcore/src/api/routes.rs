@@ -12,7 +12,7 @@ use utoipa::openapi::HttpMethod;
 
 use super::description::{Description, Media};
 use super::kinds::{Rules, Verb};
-use super::{blobs, enrollment, nodes, objects, telemetry};
+use super::{ahead, blobs, enrollment, nodes, objects, telemetry};
 use crate::app::App;
 
 /// Every address begins with this.
@@ -154,6 +154,14 @@ fn of_nodes(routes: &mut Vec<Route>) {
     let end = on_node("Take a node out of service; its name is free again");
     let path = "/nodes/{name}/decommission";
     routes.push(Route::new(post.clone(), path, nodes::decommission, end));
+    let adopt = on_node(
+        "Of a node ahead of this cloud: make what it runs its desired state, until a deployment says something new",
+    );
+    let path = "/nodes/{name}/adopt";
+    routes.push(Route::new(post.clone(), path, ahead::adopt, adopt));
+    let reassert = on_node("Of a node ahead of this cloud: make it run what the deployments say");
+    let path = "/nodes/{name}/reassert";
+    routes.push(Route::new(post.clone(), path, ahead::reassert, reassert));
     let token = Description::new(JoinToken::PLURAL, "End a join token early")
         .query(DRY_RUN.0, DRY_RUN.1)
         .answers::<Resource<JoinToken>>(200, "Resource_JoinToken", Media::Json);

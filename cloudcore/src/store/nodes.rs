@@ -228,6 +228,23 @@ impl Write {
         Ok(())
     }
 
+    /// The last `Applied` message of the device that bears this name; `None` when it never sent one.
+    pub(crate) async fn applied_message(
+        &mut self,
+        tenant: &str,
+        name: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let message: Option<Option<Vec<u8>>> = sqlx::query_scalar(
+            "SELECT s.applied FROM node_identity n JOIN session s ON s.uid = n.uid
+             WHERE n.tenant = ? AND n.name = ? ORDER BY n.enrolled_ms DESC LIMIT 1",
+        )
+        .bind(tenant)
+        .bind(name)
+        .fetch_optional(&mut **self)
+        .await?;
+        Ok(message.flatten())
+    }
+
     /// Sets the phase of the device that bears this name; returns its uid.
     pub(crate) async fn set_node_phase(
         &mut self,

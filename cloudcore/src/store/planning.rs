@@ -105,6 +105,9 @@ pub(crate) struct StoredSlot {
     pub(crate) prove_for_ms: u32,
     /// The generation that first said all of this.
     pub(crate) since: u64,
+    /// The deployment's generation when an operator took the version over from the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) adopted: Option<u64>,
 }
 
 /// The desired state of a node, as it is sent.

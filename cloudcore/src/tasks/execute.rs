@@ -155,6 +155,7 @@ fn content(desired: &NewDesired) -> StoredContent {
         package: slot.package,
         prove_for_ms: slot.prove_for_ms,
         since: since(model).get(),
+        adopted: slot.adopted,
     });
     StoredContent {
         slots: slots.collect(),

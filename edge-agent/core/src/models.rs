@@ -160,19 +160,24 @@ pub enum Life {
         /// What became of its worker.
         rest: Rest,
     },
-    /// Was active and was taken back by this node. Final until the desired state changes.
+    /// Was active and was taken back by this node. Final until the desired state changes, except
+    /// at `again`.
     RolledBack {
         /// Why.
         failure: Failure,
         /// The desired generation that asked for it.
         generation: Generation,
+        /// When it is tried once more; only while the node has no other version.
+        again: Option<Duration>,
     },
-    /// Never became active. Final until the desired state changes.
+    /// Never became active. Final until the desired state changes, except at `again`.
     Failed {
         /// Why.
         failure: Failure,
         /// The desired generation that asked for it.
         generation: Generation,
+        /// As in [`Life::RolledBack`].
+        again: Option<Duration>,
     },
     /// Its files are being deleted; gone from the slot when that is done.
     Removing,
@@ -235,6 +240,19 @@ pub struct Crashes {
     pub last: Duration,
 }
 
+/// A version that was given up for crashing; survives a restart of the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The version.
+    pub package: PackageId,
+    /// Why.
+    pub failure: Failure,
+    /// The desired generation that asked for it.
+    pub generation: Generation,
+    /// Whether it ever answered requests.
+    pub was_active: bool,
+}
+
 /// Everything this node has of one model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
@@ -289,6 +307,49 @@ impl Observed {
         slot.lives.entry(package).or_insert(Life::Staged {
             verify: Attempt::fresh(),
         });
+    }
+
+    /// Every verdict that a restart must not lose, ordered by package.
+    #[must_use]
+    pub fn given_up(&self) -> Vec<GivenUp> {
+        let lives = self.slots.values().flat_map(|slot| &slot.lives);
+        lives
+            .filter_map(|(package, life)| {
+                let (failure, generation, was_active) = match life {
+                    Life::RolledBack {
+                        failure,
+                        generation,
+                        ..
+                    } => (failure, generation, true),
+                    Life::Failed {
+                        failure,
+                        generation,
+                        ..
+                    } => (failure, generation, false),
+                    Life::Wanted { .. }
+                    | Life::Staged { .. }
+                    | Life::Verified { .. }
+                    | Life::Warmed { .. }
+                    | Life::Active { .. }
+                    | Life::Retained { .. }
+                    | Life::Removing => return None,
+                };
+                failure.class.is_remembered().then(|| GivenUp {
+                    package: package.clone(),
+                    failure: failure.clone(),
+                    generation: *generation,
+                    was_active,
+                })
+            })
+            .collect()
+    }
+
+    /// Takes over a verdict of the last run. Comes after [`Observed::restore_activated`], which tells
+    /// whether there is another version, and in place of [`Observed::found_on_disk`].
+    pub fn restore_given_up(&mut self, verdict: GivenUp) {
+        let model = verdict.package.version.model.clone();
+        let slot = self.slots.entry(model).or_default();
+        slot.lay_down(verdict, Duration::ZERO);
     }
 
     /// Takes over the order of activations from the last run.

@@ -216,9 +216,11 @@ fn advance(package: &PackageId, life: &Life, role: Role, now: Duration) -> Optio
             Rest::Draining { .. } => None,
             Rest::Cold => needed.then(|| Step::StartWorker(package.clone())),
         },
-        Life::Active { .. } | Life::RolledBack { .. } | Life::Failed { .. } | Life::Removing => {
-            None
-        }
+        // From the check on, as after a restart: nobody looked at its files for a while.
+        Life::RolledBack { again, .. } | Life::Failed { again, .. } => (role == Role::Desired
+            && again.is_some_and(|again| again <= now))
+        .then(|| Step::Verify(package.clone())),
+        Life::Active { .. } | Life::Removing => None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::data_dir::{DataDir, Layout};
 use crate::fetch::{NoCloud, Shelf};
 use crate::journal::Journal;
 use crate::local;
+use crate::storage::StorageHealth;
 
 /// Name of this client at an MQTT broker when the configuration names none.
 const CLIENT_ID: &str = "edge-agent";
@@ -31,7 +32,8 @@ pub(super) async fn run(
     let data_dir = data_dir.map(DataDir::open).transpose()?;
     let layout = data_dir.as_ref().map(DataDir::layout).cloned();
     let (plan, trust) = local::plan(package, trust_keys)?;
-    let base = Base::start(config, 0, &stop).await?;
+    let expected = plan.packages.keys().cloned().collect();
+    let base = Base::start(config, 0, expected, &stop).await?;
     if let Some(layout) = &layout {
         addresses::write(layout, base.http.address)?;
     }
@@ -46,6 +48,7 @@ pub(super) async fn run(
         shelf: Shelf::new(&layout),
         applied,
         journal,
+        storage: StorageHealth::new(layout.root().to_owned()),
     };
     let running = Running::start(config, &base, parts).await;
     let telemetry = telemetry(

@@ -2,81 +2,104 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use millwright_proto::ids::{BootId, InstanceId};
-use millwright_proto::link::{Applied, Platform};
-use millwright_summary::LinkStats;
+use millwright_proto::link::Platform;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::watch;
 
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
+use super::uplink::{Uplink, UplinkParts};
 use super::{AppError, Base, addresses};
 use crate::config::{RunConfig, Transports};
 use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
 use crate::desired::{Damage, DesiredStore};
 use crate::fetch::{Shelf, TrustPolicy};
+use crate::hold;
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
-use crate::link::{Link, LinkChannels, LinkConfig, ReceivedDesired};
+use crate::link::LinkConfig;
 use crate::renew::{self, Renewal};
-use crate::store::{Outbox, RecoveryNote, StateStore};
+use crate::status::{NodeFacts, Sources};
+use crate::storage::{Part, StorageHealth};
 
-/// Longest time the link gets to send what is left and say goodbye.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(3);
-
-/// Runs until `stop`. Nothing here waits for a session.
+/// Runs until `stop`. Nothing here waits for a session, and what serves waits for no outbox.
 pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Result<(), AppError> {
     let data_dir = DataDir::open(data_dir)?;
     let layout = data_dir.layout();
     let identity = Arc::new(StoredIdentity::load(layout)?);
     let trust = trust::load(layout)?;
-    let (desired, damages) = DesiredStore::open(layout)?;
-    let (state, state_notes) = StateStore::open(layout.state()).await?;
-    let (outbox, outbox_notes) = Outbox::open(layout.outbox(), config.storage).await?;
-    let floor_ms = identity.clock().floor_s().saturating_mul(1000);
-    let base = Base::start(config, floor_ms, &stop).await?;
-    addresses::write(layout, base.http.address)?;
+    let storage = StorageHealth::new(layout.root().to_owned());
+    let (desired, damages) = DesiredStore::open(layout);
+    let clock_floor_ms = identity.clock().floor_s().saturating_mul(1000);
+    let in_force = desired.in_force();
+    let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
+    let base = Base::start(config, clock_floor_ms, expected.unwrap_or_default(), &stop).await?;
+    tell_addresses(&data_dir, &base, &storage, &stop);
 
-    let (journal, writer) = Journal::storing(base.boot, base.clock.clone(), outbox.clone());
-    let writer = tokio::spawn(writer.run());
+    let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
     tell_start(&journal, &damages);
-    tell_recovery(&journal, state_notes.iter().chain(&outbox_notes));
     if trust.is_empty() {
         warn_without_trust(layout);
     }
-
-    let link_config = link_config(config, &identity, base.boot)?;
-    let (link, ends) = connect(link_config, &identity, &outbox, state.clone());
+    let parts = UplinkParts {
+        config: link_config(config, &identity, base.boot)?,
+        tls: identity.tls(),
+        outbox: layout.outbox(),
+        limits: config.storage,
+        networks: layout.networks(),
+        storage: storage.clone(),
+        journal: journal.clone(),
+    };
+    let (uplink, ends) = Uplink::start(parts, &stop);
     let renewal = Renewal::spawn(renew::Parts {
         identity: Arc::clone(&identity),
         cloud: (config.cloud.api.as_ref())
             .unwrap_or(&identity.file.cloud)
             .clone(),
-        link: link.state(),
+        link: uplink.state(),
         server_time_ms: ends.server_time_ms,
         journal: journal.clone(),
+    });
+    let writer = tokio::spawn(writer.run(uplink.outbox(), storage.clone()));
+    let hold = hold::watch(layout.clone(), base.clock.clone());
+    base.board.show(Sources {
+        node: NodeFacts::of(&identity, layout),
+        clock: base.clock.clone(),
+        link: uplink.since(),
+        received: uplink.received(),
+        outbox: uplink.outbox(),
+        applied: ends.applied.subscribe(),
+        hold: hold.clone(),
+        storage: storage.watch(),
+        certificate: renewal.facts(),
+        models: base.models.clone(),
+        recorder: base.recorder.clone(),
     });
     let wish = Wish::Fleet {
         store: desired,
         received: ends.received,
-        link: link.state(),
-        state,
+        link: uplink.state(),
+        hold,
+        state: layout.state(),
     };
     let parts = Parts {
         wish,
         trust: TrustPolicy::Keys(trust),
-        blobs: link.blobs(),
+        blobs: uplink.blobs(),
         shelf: Shelf::new(layout),
         applied: ends.applied,
         journal: journal.clone(),
+        storage: storage.clone(),
     };
     let running = Running::start(config, &base, parts).await;
-    let sink = OutboxSink(outbox.clone());
-    let telemetry = telemetry(&base, &running, link_stats(&link), layout, sink);
+    let sink = OutboxSink {
+        outbox: uplink.outbox(),
+        storage,
+    };
+    let telemetry = telemetry(&base, &running, uplink.stats(), layout, sink);
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
     let client_id = format!("edge-agent-{}", identity.node.node);
     let mqtt = start_mqtt(config, &client_id, &base, &stop);
@@ -91,9 +114,21 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     renewal.end().await;
     drop(journal);
     ended("journal", writer).await;
-    say_goodbye(link).await;
-    outbox.close().await;
+    uplink.end().await;
     Ok(())
+}
+
+/// Says where this agent listens, now or once the disk lets it.
+fn tell_addresses(data_dir: &DataDir, base: &Base, storage: &StorageHealth, stop: &Stop) {
+    if let Some(problem) = data_dir.read_only() {
+        storage.note(Part::DataDirectory, &Err::<(), _>(problem));
+    }
+    tokio::spawn(addresses::write_when_possible(
+        data_dir.layout().clone(),
+        base.http.address,
+        storage.clone(),
+        stop.wait(),
+    ));
 }
 
 fn warn_without_trust(layout: &Layout) {
@@ -101,67 +136,6 @@ fn warn_without_trust(layout: &Layout) {
         "no trust key: no package will be accepted; add one with `edge-agent enroll --trust-key FILE` or in {}",
         layout.trust().display()
     );
-}
-
-async fn say_goodbye(link: Link) {
-    if tokio::time::timeout(GOODBYE_LIMIT, link.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("the link did not end within {GOODBYE_LIMIT:?}");
-    }
-}
-
-/// The control loop's ends of the link.
-struct LinkEnds {
-    received: watch::Receiver<Option<ReceivedDesired>>,
-    applied: watch::Sender<Applied>,
-    server_time_ms: watch::Receiver<u64>,
-}
-
-fn connect(
-    config: LinkConfig,
-    identity: &StoredIdentity,
-    outbox: &Outbox,
-    memory: StateStore,
-) -> (Link, LinkEnds) {
-    let (desired, received) = watch::channel(None);
-    let (applied, applied_receiver) = watch::channel(Applied::default());
-    let (time_sender, server_time_ms) = watch::channel(0);
-    let channels = LinkChannels {
-        desired,
-        applied: applied_receiver,
-        server_time_ms: time_sender,
-    };
-    let link = Link::spawn(
-        config,
-        &identity.tls(),
-        outbox.clone(),
-        Some(memory),
-        channels,
-    );
-    let ends = LinkEnds {
-        received,
-        applied,
-        server_time_ms,
-    };
-    (link, ends)
-}
-
-/// Reads what the link has done since the start.
-fn link_stats(link: &Link) -> Box<dyn Fn() -> LinkStats + Send + Sync> {
-    let totals = link.totals_reader();
-    Box::new(move || {
-        let totals = totals();
-        LinkStats {
-            connected_ms: totals.connected_ms,
-            quic_ms: totals.quic_ms,
-            websocket_ms: totals.websocket_ms,
-            reconnects: totals.reconnects,
-            sent_bytes: totals.sent_bytes,
-            received_bytes: totals.received_bytes,
-        }
-    })
 }
 
 fn link_config(
@@ -206,11 +180,5 @@ fn tell_start(journal: &Journal, damages: &[Damage]) {
     for damage in damages {
         let message = format!("{}: {}", damage.path.display(), damage.problem);
         journal.record(Severity::Warning, "DesiredDamaged", None, &message);
-    }
-}
-
-fn tell_recovery<'a>(journal: &Journal, notes: impl Iterator<Item = &'a RecoveryNote>) {
-    for note in notes {
-        journal.record(Severity::Warning, "StoreRecovered", None, &note.to_string());
     }
 }

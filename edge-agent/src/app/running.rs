@@ -17,6 +17,7 @@ use crate::executor::{Executor, OUTCOMES_WAITING_MAX};
 use crate::fetch::{BlobSource, Shelf, TrustPolicy};
 use crate::journal::{Journal, Severity};
 use crate::pipeline::mqtt;
+use crate::storage::StorageHealth;
 use crate::telemetry::Telemetry;
 
 /// What the control loop is made of, apart from what both ways of running share.
@@ -27,6 +28,7 @@ pub(super) struct Parts<B> {
     pub(super) shelf: Shelf,
     pub(super) applied: watch::Sender<Applied>,
     pub(super) journal: Journal,
+    pub(super) storage: StorageHealth,
 }
 
 /// The control loop, running. It ends after whatever asks models, so that nobody is refused.
@@ -66,6 +68,7 @@ impl Running {
             applied: parts.applied,
             summary_window: asked_sender,
             journal: parts.journal,
+            storage: parts.storage,
         };
         let control = Control::restore(
             parts.wish,

@@ -5,21 +5,42 @@ use std::convert::Infallible;
 use edge_core::outbox::Stream;
 use millwright_proto::ids::Lineage;
 use millwright_summary::Window;
+use thiserror::Error;
+use tokio::sync::watch;
 
+use crate::control::chain;
+use crate::storage::{Part, StorageHealth};
 use crate::store::{Outbox, StoreError};
 use crate::telemetry::{Committed, SinkWear, WindowSink};
 
 /// Into the outbox, on their way to the cloud.
-pub(super) struct OutboxSink(pub(super) Outbox);
+pub(super) struct OutboxSink {
+    pub(super) outbox: watch::Receiver<Option<Outbox>>,
+    pub(super) storage: StorageHealth,
+}
+
+/// Why a window is not stored yet.
+#[derive(Debug, Error)]
+pub(super) enum SinkError {
+    /// The disk did not let the outbox be opened so far.
+    #[error("the outbox is not open yet")]
+    NotOpen,
+    /// The outbox refused it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 impl WindowSink for OutboxSink {
-    type Error = StoreError;
+    type Error = SinkError;
 
-    async fn append(&mut self, window: &Window) -> Result<Committed, StoreError> {
-        let place = self
-            .0
+    async fn append(&mut self, window: &Window) -> Result<Committed, SinkError> {
+        let outbox = self.outbox.borrow().clone().ok_or(SinkError::NotOpen)?;
+        let stored = outbox
             .append(Stream::Summaries, window.encode().into())
-            .await?;
+            .await;
+        let told = stored.as_ref().map(drop).map_err(|error| chain(error));
+        self.storage.note(Part::Outbox, &told);
+        let place = stored?;
         Ok(Committed {
             lineage: place.lineage,
             sequence: place.sequence,

@@ -17,7 +17,10 @@ Examples:
     edge-agent run --model ./face-detector
   Join a fleet, then serve what it wants:
     edge-agent enroll --cloud cloud.example:8443 --token mwj1.… --trust-key models.pub.pem
-    edge-agent run")]
+    edge-agent run
+  See how this node is doing, and keep it as it is for a shift:
+    edge-agent status
+    edge-agent hold --for 8h --reason \"quality audit\"")]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -43,6 +46,10 @@ pub enum Command {
     Enroll(EnrollArguments),
     /// Serve models.
     Run(Box<RunArguments>),
+    /// Tell how this node is doing, and what to do about what is wrong.
+    Status(StatusArguments),
+    /// Keep the model versions that run now, whatever the cloud wants.
+    Hold(HoldArguments),
     /// Hold one loaded model; the agent starts this itself.
     #[command(hide = true)]
     Worker,
@@ -128,6 +135,72 @@ pub struct RunArguments {
     /// Length of a summary window: 30s, 5m, or seconds. Default: what the cloud says, else 60s
     #[arg(long, env = "EDGE_AGENT_SUMMARY_WINDOW", value_name = "TIME", value_parser = duration)]
     pub summary_window: Option<Duration>,
+}
+
+/// Where the agent is.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NodeArguments {
+    /// Where the agent keeps its state. Default: /var/lib/millwright
+    #[arg(long, env = "EDGE_AGENT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The configuration file the agent runs with, when that says where its state is.
+    #[arg(long, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Flags of `edge-agent status`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  an agent runs here and answered
+  1  nothing can be told; the message says why
+  3  no agent runs here; what its directory tells is shown
+
+Examples:
+  edge-agent status
+  edge-agent status -o json | jq .advice")]
+pub struct StatusArguments {
+    /// Where the agent is.
+    #[command(flatten)]
+    pub node: NodeArguments,
+    /// For people or for programs.
+    #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
+    pub output: OutputFormat,
+}
+
+/// How an answer looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Flags of `edge-agent hold`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+A held node keeps the model versions it runs: it takes on no new ones and goes back to none, it
+serves, restarts what crashes and reports. The hold survives restarts and power cuts, and the cloud
+sees it (condition Held of the node).
+
+Examples:
+  edge-agent hold --reason \"commissioning of press 4\"
+  edge-agent hold --for 8h --reason \"quality audit\"
+  edge-agent hold --release")]
+pub struct HoldArguments {
+    /// Where the agent is.
+    #[command(flatten)]
+    pub node: NodeArguments,
+    /// Why, for whoever sees it in the cloud.
+    #[arg(long, default_value = "", conflicts_with = "release")]
+    pub reason: String,
+    /// End by itself after this time (30m, 8h); without it, only by --release.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "release")]
+    pub duration: Option<Duration>,
+    /// End the hold.
+    #[arg(long)]
+    pub release: bool,
 }
 
 /// One label.

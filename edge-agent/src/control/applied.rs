@@ -6,22 +6,80 @@ use edge_core::reconcile::report::{Progress, SlotReport, report};
 use millwright_proto::Digest;
 use millwright_proto::link::{Applied, NodeCondition, SlotState, SlotStatus};
 
+use edge_core::hold::Hold;
+
 use crate::executor::runtime::Runtime;
+use crate::storage::{self, Problems};
+
+/// Type of the condition that a hold makes; cloudcore knows it.
+const HELD: &str = "Held";
+
+/// Type of the condition of a disk that refuses.
+const STORAGE_FAILING: &str = "StorageFailing";
 
 /// Longest message of a slot or condition, in characters: all of a node must fit one frame.
 const MESSAGE_CHARS_MAX: usize = 1024;
 
-pub(super) fn applied(
-    desired: &Desired,
-    observed: &Observed,
-    digest: Option<Digest>,
-    runtime: &Runtime,
-) -> Applied {
+/// All that is told.
+pub(super) struct Situation<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) digest: Option<Digest>,
+    pub(super) runtime: &'a Runtime,
+    pub(super) hold: Option<&'a Hold>,
+    pub(super) problems: &'a Problems,
+}
+
+pub(super) fn applied(situation: &Situation<'_>) -> Applied {
+    let reports = report(situation.desired, situation.observed);
     Applied {
-        generation: desired.generation.get(),
-        digest: digest.map(Into::into),
-        slots: report(desired, observed).iter().map(slot_status).collect(),
-        conditions: vec![runtime_missing(runtime)],
+        generation: situation.desired.generation.get(),
+        digest: situation.digest.map(Into::into),
+        slots: reports.iter().map(slot_status).collect(),
+        conditions: vec![
+            runtime_missing(situation.runtime),
+            held(situation.hold),
+            storage_failing(situation.problems),
+        ],
+    }
+}
+
+fn held(hold: Option<&Hold>) -> NodeCondition {
+    let message = hold.map(|hold| {
+        let reason = if hold.reason.is_empty() {
+            "no reason was given"
+        } else {
+            &hold.reason
+        };
+        shortened(&format!(
+            "{reason}; the node keeps the versions it runs until `edge-agent hold --release` at the box"
+        ))
+    });
+    NodeCondition {
+        r#type: HELD.to_owned(),
+        holds: hold.is_some(),
+        reason: if hold.is_some() {
+            "HeldAtNode"
+        } else {
+            "NotHeld"
+        }
+        .to_owned(),
+        message: message.unwrap_or_default(),
+    }
+}
+
+fn storage_failing(problems: &Problems) -> NodeCondition {
+    let told = storage::told(problems);
+    NodeCondition {
+        r#type: STORAGE_FAILING.to_owned(),
+        holds: told.is_some(),
+        reason: if told.is_some() {
+            "CannotStore"
+        } else {
+            "Stored"
+        }
+        .to_owned(),
+        message: told.as_deref().map(shortened).unwrap_or_default(),
     }
 }
 

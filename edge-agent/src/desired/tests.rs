@@ -26,7 +26,7 @@ fn document(version: &str) -> Bytes {
 }
 
 fn store(dir: &std::path::Path) -> (DesiredStore, Vec<Damage>) {
-    DesiredStore::open(&Layout::at(dir)).unwrap()
+    DesiredStore::open(&Layout::at(dir))
 }
 
 fn offer(

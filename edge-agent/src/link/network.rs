@@ -5,16 +5,13 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 
-use bytes::Bytes;
 use edge_core::link::Transport;
 use edge_core::link::networks::{NetworkId, Networks, Noted};
 use ring::digest::{SHA256, digest};
 
-use crate::store::StateStore;
-
-/// Where in the state store.
-const KEY: &str = "link/networks";
+use crate::data_dir::{PRIVATE, read_if_present, replace_file};
 
 /// Addresses nobody has (RFC 5737, RFC 3849): asking for the way there tells this node's own address.
 const ELSEWHERE: [IpAddr; 2] = [
@@ -27,24 +24,24 @@ const PORT: u16 = 9;
 
 /// What worked where, and where the node is.
 pub(super) struct NetworkMemory {
-    store: Option<StateStore>,
+    file: Option<PathBuf>,
     known: Networks,
     current: Option<NetworkId>,
 }
 
 impl NetworkMemory {
-    pub(super) fn new(store: Option<StateStore>) -> Self {
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
         Self {
-            store,
+            file,
             known: Networks::default(),
             current: None,
         }
     }
 
     /// Reads what an earlier process remembered. What cannot be read costs one slow dial.
-    pub(super) async fn load(&mut self) {
-        let Some(store) = &self.store else { return };
-        match store.get(KEY).await {
+    pub(super) fn load(&mut self) {
+        let Some(file) = &self.file else { return };
+        match read_if_present(file) {
             Ok(Some(bytes)) => self.known = Networks::from_bytes(&bytes),
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "what worked on which network is not known"),
@@ -60,9 +57,11 @@ impl NetworkMemory {
     /// A session over `transport` was welcomed here.
     pub(super) async fn carried(&mut self, transport: Transport) {
         let network = self.current.unwrap_or_else(here);
-        if let (Noted::New, Some(store)) = (self.known.note(network, transport), &self.store) {
-            let stored = store.put(KEY, Bytes::from(self.known.to_bytes())).await;
-            if let Err(error) = stored {
+        if let (Noted::New, Some(file)) = (self.known.note(network, transport), &self.file) {
+            let (file, bytes) = (file.clone(), self.known.to_bytes());
+            let write = move || replace_file(&file, &bytes, PRIVATE);
+            // A panic has been told by itself.
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
                 tracing::debug!(%error, "what worked on this network is not stored");
             }
         }
@@ -154,17 +153,15 @@ mod tests {
     #[tokio::test]
     async fn what_worked_here_is_known_to_the_next_process() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state");
-        let (store, _) = StateStore::open(path.clone()).await.unwrap();
-        let mut memory = NetworkMemory::new(Some(store));
-        memory.load().await;
+        let path = directory.path().join("networks");
+        let mut memory = NetworkMemory::new(Some(path.clone()));
+        memory.load();
         assert_eq!(memory.moved(), Some(None));
         assert_eq!(memory.moved(), None);
         memory.carried(Transport::WebSocket).await;
         drop(memory);
-        let (store, _) = StateStore::open(path).await.unwrap();
-        let mut memory = NetworkMemory::new(Some(store));
-        memory.load().await;
+        let mut memory = NetworkMemory::new(Some(path));
+        memory.load();
         assert_eq!(memory.moved(), Some(Some(Transport::WebSocket)));
     }
 }

@@ -50,7 +50,7 @@ impl Runner {
             self.set_status(LinkStatus::Disabled);
             return;
         };
-        self.networks.load().await;
+        self.networks.load();
         let mut stopped = self.stopped.clone();
         let mut dialler = Dialler::new(routes, self.config.probing, now_ms());
         while !*stopped.borrow() {

@@ -18,12 +18,8 @@ async fn endpoint() -> (SocketAddr, ActiveModels) {
     models.activate(worker("1.0.0").await);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serving::serve(
-        listener,
-        models.clone(),
-        recorder,
-        std::future::pending(),
-    ));
+    let router = serving::rest::router(models.clone(), recorder);
+    tokio::spawn(serving::serve(listener, router, std::future::pending()));
     (address, models)
 }
 

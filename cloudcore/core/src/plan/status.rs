@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millwright_proto::ids::{DeploymentName, Generation, ModelName, NodeName};
 
 use super::event::{Event, Regarding};
-use super::{Plan, Snapshot};
+use super::{Plan, Snapshot, content};
 use crate::desired::{Slot, Standing};
 use crate::explain::{self, Blocker};
 use crate::fleet::condition::{Condition, State, find};
@@ -141,7 +141,14 @@ fn conflict(model: &ModelName, lost: &BTreeMap<NodeName, DeploymentName>) -> Str
 }
 
 /// Tells what is known of a node.
-pub(super) fn node(name: &NodeName, node: &Node, plan: &mut Plan, now_ms: i64) {
+pub(super) fn node(
+    snapshot: &Snapshot,
+    name: &NodeName,
+    node: &Node,
+    plan: &mut Plan,
+    now_ms: i64,
+) {
+    let ahead = ahead(snapshot, name, node);
     let planned = plan.desired.get(name);
     let stored = node.desired.as_ref();
     let desired = planned
@@ -152,7 +159,7 @@ pub(super) fn node(name: &NodeName, node: &Node, plan: &mut Plan, now_ms: i64) {
     let status = NodeStatus {
         uid: Some(node.uid),
         phase: node.phase,
-        conditions: conditions(name, node, &mut plan.events, now_ms),
+        conditions: conditions(name, node, ahead, &mut plan.events, now_ms),
         transport: transport(node),
         last_seen_ms: last_seen(node),
         platform: node.platform.clone(),
@@ -194,13 +201,18 @@ fn model_status(node: &Node, model: &ModelName, slot: &Slot) -> SlotReport {
     }
     // Until the node speaks of the version itself, these are our words.
     let (reason, message) = match explain::blocker(node, model, slot) {
-        None | Some(Blocker::Moving(_) | Blocker::Refused { .. }) => ("", ""),
-        Some(Blocker::NotEnrolled) => ("NotEnrolled", "only a new enrollment helps"),
-        Some(Blocker::Held) => ("Held", "see the node's condition AheadOfCloud"),
-        Some(Blocker::Offline) => ("Offline", "the node learns of it when it connects"),
+        None | Some(Blocker::Moving(_) | Blocker::Refused { .. }) => ("", String::new()),
+        Some(Blocker::NotEnrolled) => ("NotEnrolled", "only a new enrollment helps".to_owned()),
+        Some(Blocker::Held) => ("Held", "see the node's condition AheadOfCloud".to_owned()),
+        Some(Blocker::HeldAtNode(why)) => ("HeldAtNode", why),
+        Some(Blocker::Offline) => (
+            "Offline",
+            "the node learns of it when it connects".to_owned(),
+        ),
         Some(Blocker::RuntimeMissing) => (
             "RuntimeMissing",
-            "the node has no ONNX Runtime; `edge-agent run --help` says where it looks for it",
+            "the node has no ONNX Runtime; `edge-agent run --help` says where it looks for it"
+                .to_owned(),
         ),
     };
     SlotReport {
@@ -208,13 +220,14 @@ fn model_status(node: &Node, model: &ModelName, slot: &Slot) -> SlotReport {
         state: SlotState::Pending,
         active: report.and_then(|report| report.active.clone()),
         reason: reason.to_owned(),
-        message: message.to_owned(),
+        message,
     }
 }
 
 fn conditions(
     name: &NodeName,
     node: &Node,
+    ahead: Option<(&'static str, String)>,
     events: &mut Vec<Event>,
     now_ms: i64,
 ) -> Vec<Condition> {
@@ -235,7 +248,7 @@ fn conditions(
         | (None | Some(State::False | State::Unknown), State::False | State::Unknown) => {}
     }
     let mut conditions = vec![connected];
-    if let Some((reason, message)) = Standing::of(node).hold(name) {
+    if let Some((reason, message)) = ahead {
         if find(stored, AHEAD_OF_CLOUD).is_none() {
             events.push(Event::warning(AHEAD_OF_CLOUD, message.clone(), regarding()));
         }
@@ -248,6 +261,23 @@ fn conditions(
         continued(kind, reported.state, told)
     }));
     conditions
+}
+
+/// Why nothing is planned for a node that is ahead of this cloud, as reason and message.
+fn ahead(snapshot: &Snapshot, name: &NodeName, node: &Node) -> Option<(&'static str, String)> {
+    let standing = Standing::of(node);
+    if !matches!(standing, Standing::Adopted { .. }) {
+        return standing.hold(name);
+    }
+    let unknown = content::unknown_versions(snapshot, node);
+    let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    (!unknown.is_empty()).then(|| {
+        let message = format!(
+            "what the node runs is adopted as soon as these are pushed again: {}; until then it keeps what it has",
+            unknown.join(", ")
+        );
+        ("AdoptedVersionUnknown", message)
+    })
 }
 
 fn connection(node: &Node) -> (State, (&'static str, String)) {

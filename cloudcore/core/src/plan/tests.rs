@@ -289,7 +289,8 @@ fn a_node_ahead_of_the_cloud_is_left_alone_until_an_operator_decides() {
     assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
     let told = find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").unwrap();
     assert!(
-        told.message.contains("millwright/reassert: \"40\""),
+        told.message.contains("fleetctl node adopt a")
+            && told.message.contains("fleetctl node reassert a"),
         "{}",
         told.message
     );
@@ -302,6 +303,114 @@ fn a_node_ahead_of_the_cloud_is_left_alone_until_an_operator_decides() {
     assert_eq!(desired.generation, Generation::new(41));
     assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
     assert!(find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").is_none());
+}
+
+/// Node `a` was told `m@1` and reports generation 40 of a cloud nobody remembers, running `m@3`.
+fn ahead_with_3() -> (Snapshot, NodeName) {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    let name: NodeName = "a".parse().unwrap();
+    let node = fleet.nodes.get_mut(&name).unwrap();
+    node.report.applied = Some((Generation::new(40), Digest::of(b"unknown")));
+    let slot = node.report.slots.get_mut(&model()).unwrap();
+    slot.version = "3".parse().unwrap();
+    slot.active = Some("3".parse().unwrap());
+    settle(&mut fleet);
+    (fleet, name)
+}
+
+#[test]
+fn an_adopted_node_keeps_what_it_runs_until_its_deployment_says_something_new() {
+    let (mut fleet, name) = ahead_with_3();
+    fleet.nodes.get_mut(&name).unwrap().adopt = Some(Generation::new(40));
+    settle(&mut fleet);
+    let desired = fleet.nodes[&name].desired.as_ref().unwrap();
+    assert_eq!(desired.generation, Generation::new(41));
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
+    assert!(find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").is_none());
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(
+        wanted(&fleet, "a").as_deref(),
+        Some("3"),
+        "no rollback behind the operator's back"
+    );
+    deploy(&mut fleet, "d", "m@2", &[]);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
+}
+
+#[test]
+fn what_is_adopted_without_a_deployment_stays_until_one_takes_the_node() {
+    let (mut fleet, name) = ahead_with_3();
+    fleet.deployments.clear();
+    fleet.nodes.get_mut(&name).unwrap().adopt = Some(Generation::new(40));
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
+    deploy(&mut fleet, "new", "m@2", &[]);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_version_nobody_pushed_cannot_be_adopted_and_the_node_says_which() {
+    let (mut fleet, name) = ahead_with_3();
+    let (id, package) = version("m@3");
+    fleet.versions.remove(&id);
+    fleet.nodes.get_mut(&name).unwrap().adopt = Some(Generation::new(40));
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    let told = find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").unwrap();
+    assert!(told.message.contains("m@3"), "{}", told.message);
+    fleet.versions.insert(id, package);
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
+}
+
+#[test]
+fn a_rollout_says_which_nodes_it_waits_for_and_why() {
+    let mut fleet = fleet(&["a", "b"]);
+    let held = crate::fleet::ReportedCondition {
+        state: State::True,
+        reason: "HeldAtNode".to_owned(),
+        message: "quality audit".to_owned(),
+    };
+    let node = |fleet: &mut Snapshot, name: &str, change: &dyn Fn(&mut crate::fleet::Node)| {
+        change(
+            fleet
+                .nodes
+                .get_mut(&name.parse::<NodeName>().unwrap())
+                .unwrap(),
+        );
+    };
+    node(&mut fleet, "a", &|node| {
+        node.report
+            .conditions
+            .insert("Held".to_owned(), held.clone());
+    });
+    node(&mut fleet, "b", &|node| {
+        node.liveness = Liveness::Silent { since_ms: Some(3) };
+    });
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    let rollout = rollout(&fleet, "d", 1);
+    assert_eq!(rollout.phase, crate::rollout::Phase::Progressing);
+    assert!(
+        rollout
+            .message
+            .ends_with("waits for a (held at the node), b (not connected)"),
+        "{}",
+        rollout.message
+    );
+    let of = |name: &str| rollout.nodes[&name.parse::<NodeName>().unwrap()].1.clone();
+    assert!(of("a").contains("quality audit"), "{}", of("a"));
+    let told = &fleet.nodes[&"a".parse::<NodeName>().unwrap()].status.models[&model()];
+    assert_eq!(told.reason, "HeldAtNode");
 }
 
 #[test]

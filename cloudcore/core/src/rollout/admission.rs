@@ -34,7 +34,7 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<
         let Some(due) = due(case, number, rollout, name, node) else {
             continue;
         };
-        if stored == Some(due) || Standing::of(node).next().is_none() {
+        if stored == Some(due) || keeps(case, model, node) {
             continue;
         }
         // Connected nodes come first: they can use their place.
@@ -54,6 +54,22 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<
         assigned.insert(name.clone(), due.clone());
     }
     assigned
+}
+
+/// Whether the node keeps what it has whatever its turn: nothing is planned for it, or what it runs was
+/// adopted and the deployment has said nothing new since.
+fn keeps(case: Case<'_>, model: &ModelName, node: &Node) -> bool {
+    match Standing::of(node) {
+        Standing::Ahead { .. } | Standing::OutOfReach { .. } | Standing::Adopted { .. } => true,
+        Standing::Reasserted { .. } => false,
+        Standing::Level { .. } => {
+            let slot = |node: &'_ Node| {
+                let desired = node.desired.as_ref()?;
+                desired.content.slots.get(model)?.adopted
+            };
+            slot(node) == Some(case.deployment.generation)
+        }
+    }
 }
 
 /// The version a node should get by waves and history.

@@ -30,7 +30,7 @@ pub fn judge(
     told: Told,
 ) -> (Verdict, String) {
     match told {
-        Told::NotYet => (Verdict::Inconclusive, waiting(name, node)),
+        Told::NotYet => (Verdict::Inconclusive, waiting(name, node, target)),
         Told::Now => (Verdict::Inconclusive, missing(node, target)),
         Told::Before => evidence(node, target)
             .unwrap_or(before)
@@ -101,9 +101,18 @@ fn refusal(node: &Node, target: &ModelVersion) -> String {
     }
 }
 
-fn waiting(name: &NodeName, node: &Node) -> String {
+fn was_adopted(node: &Node, target: &ModelVersion) -> bool {
+    let desired = node.desired.as_ref();
+    let slot = desired.and_then(|desired| desired.content.slots.get(&target.model));
+    slot.is_some_and(|slot| slot.adopted.is_some())
+}
+
+fn waiting(name: &NodeName, node: &Node, target: &ModelVersion) -> String {
     match Standing::of(node).hold(name) {
         Some((reason, _)) => format!("held: {reason}, see the conditions of Node/{name}"),
+        None if was_adopted(node, target) => {
+            "keeps the version adopted from it until the deployment says something new".to_owned()
+        }
         None => "waits for the disruption budget".to_owned(),
     }
 }
@@ -117,10 +126,41 @@ fn missing(node: &Node, target: &ModelVersion) -> String {
             "the node was told"
         }
     };
-    if node.is_connected() {
-        progress.to_owned()
+    match blocked(node) {
+        None => progress.to_owned(),
+        Some(Blocked::NotConnected) => format!("{progress}; it is not connected"),
+        Some(Blocked::HeldAtNode) => {
+            let why = node.held_at_node().unwrap_or_default();
+            format!("{progress}; it is held at the node: {why}")
+        }
+    }
+}
+
+/// What keeps a node that was told from moving on, as far as the cloud can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// It has no session.
+    NotConnected,
+    /// Somebody at the box holds it.
+    HeldAtNode,
+}
+
+impl Blocked {
+    pub(super) const fn told(self) -> &'static str {
+        match self {
+            Self::NotConnected => "not connected",
+            Self::HeldAtNode => "held at the node",
+        }
+    }
+}
+
+pub(super) fn blocked(node: &Node) -> Option<Blocked> {
+    if !node.is_connected() {
+        Some(Blocked::NotConnected)
+    } else if node.held_at_node().is_some() {
+        Some(Blocked::HeldAtNode)
     } else {
-        format!("{progress}; it is not connected")
+        None
     }
 }
 

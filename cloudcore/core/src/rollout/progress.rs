@@ -168,7 +168,13 @@ fn judge(case: Case<'_>, rollout: &mut Rollout, assigned: &BTreeMap<NodeName, Ve
             rollout.target, case.name
         );
     } else if !waiting.is_empty() {
-        let names = listed(waiting.iter().map(|(name, _)| *name));
+        let names = listed(waiting.iter().map(|(name, _)| {
+            let node = case.nodes.get(*name);
+            match node.and_then(|node| gate::blocked(node)) {
+                Some(blocked) => format!("{name} ({})", blocked.told()),
+                None => name.to_string(),
+            }
+        }));
         let (done, all) = (passed.len(), passed.len() + waiting.len());
         rollout.message = format!("{position}: {done} of {all} nodes pass; waits for {names}");
     } else if rollout.is_in_last_wave() {
@@ -206,12 +212,9 @@ fn verdicts(
 }
 
 /// `a, b, c and 4 more`.
-fn listed<'a>(names: impl ExactSizeIterator<Item = &'a NodeName>) -> String {
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     let more = names.len().saturating_sub(NAMES_LISTED_MAX);
-    let first: Vec<_> = names
-        .take(NAMES_LISTED_MAX)
-        .map(|name| name.as_str())
-        .collect();
+    let first: Vec<_> = names.take(NAMES_LISTED_MAX).collect();
     match more {
         0 => first.join(", "),
         _ => format!("{} and {more} more", first.join(", ")),

@@ -29,6 +29,7 @@ pub(crate) fn node(name: &str) -> Node {
         report: Report::default(),
         desired: None,
         reassert: None,
+        adopt: None,
         status: NodeStatus::default(),
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use fleet_api::{Resource, WaveSpec};
 use fleet_core::Snapshot;
-use fleet_core::desired::{Content, Desired, REASSERT_ANNOTATION, Slot};
+use fleet_core::desired::{ADOPT_ANNOTATION, Content, Desired, REASSERT_ANNOTATION, Slot};
 use fleet_core::fleet::condition::State;
 use fleet_core::fleet::selector::Selector;
 use fleet_core::fleet::{
@@ -177,7 +177,10 @@ fn deployment(
 
 fn node(resource: &Resource<fleet_api::Node>, device: &DeviceRow) -> Result<Node, Damaged> {
     let name = &resource.metadata.name;
-    let reassert = resource.metadata.annotations.get(REASSERT_ANNOTATION);
+    let decided = |annotation| {
+        let number: &String = resource.metadata.annotations.get(annotation)?;
+        number.parse().ok().map(Generation::new)
+    };
     let session = device.session.as_ref();
     Ok(Node {
         uid: device.uid,
@@ -193,9 +196,8 @@ fn node(resource: &Resource<fleet_api::Node>, device: &DeviceRow) -> Result<Node
         certificate_expires_ms: Some(device.certificate_expires_ms),
         report: session.map(report).unwrap_or_default(),
         desired: device.desired.as_ref().map(desired).transpose()?,
-        reassert: reassert
-            .and_then(|number| number.parse().ok())
-            .map(Generation::new),
+        reassert: decided(REASSERT_ANNOTATION),
+        adopt: decided(ADOPT_ANNOTATION),
         status: statuses::node_of(&resource.status),
     })
 }
@@ -265,6 +267,7 @@ fn desired(row: &DesiredRow) -> Result<Desired, Damaged> {
             version: slot.version.parse().map_err(|_| of("version"))?,
             package: slot.package,
             prove_for_ms: slot.prove_for_ms,
+            adopted: slot.adopted,
         };
         slots.insert(model, slot);
     }

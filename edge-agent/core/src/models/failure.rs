@@ -6,8 +6,15 @@ use std::time::Duration;
 pub const CRASH_WINDOW: Duration = Duration::from_secs(600);
 
 /// Crashes within [`CRASH_WINDOW`] after which a version is given up: enough to ride out a machine
-/// that is short of memory for a moment, few enough that a broken model stops within two minutes.
-pub const CRASHES_MAX: u32 = 8;
+/// that is short of memory for some seconds, few enough that the line gets its answers from the
+/// version before within a quarter of a minute (waits of 0.5, 1, 2 and 4 s, and the loads between).
+pub const CRASHES_MAX: u32 = 5;
+
+/// When a version that crashed too often is tried once more, if no other version of its model is on
+/// the node: a model that is tried every few minutes may come back (a short machine, a bad input),
+/// one that is never tried again stops the line until somebody comes. Shorter than
+/// [`CRASH_WINDOW`], so that one more crash ends the attempt.
+pub const CRASH_REST: Duration = Duration::from_secs(300);
 
 /// A failed step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +85,33 @@ impl FailureClass {
             Self::WorkerCrash => "WorkerCrashed",
             Self::Golden => "GoldenFailed",
         }
+    }
+
+    /// Whether giving up for this reason is remembered across a restart. What crashes takes the line's
+    /// answers away, so it is not tried anew with every start; everything else is judged again at
+    /// each start, while the version before it serves.
+    #[must_use]
+    pub const fn is_remembered(self) -> bool {
+        match self {
+            Self::WorkerCrash | Self::WorkerStart => true,
+            Self::Fetch
+            | Self::Storage
+            | Self::Digest
+            | Self::SignatureUntrusted
+            | Self::SignatureInvalid
+            | Self::Manifest
+            | Self::RuntimeMissing
+            | Self::ModelInvalid
+            | Self::Golden => false,
+        }
+    }
+
+    /// The remembered class whose [`FailureClass::reason`] this is.
+    #[must_use]
+    pub fn remembered(reason: &str) -> Option<Self> {
+        [Self::WorkerCrash, Self::WorkerStart]
+            .into_iter()
+            .find(|class| class.reason() == reason)
     }
 
     /// The retry rule. What the package itself causes is final: the same bytes give the same

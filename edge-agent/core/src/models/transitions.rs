@@ -5,9 +5,10 @@ mod workers;
 use std::time::Duration;
 
 use crate::desired::Desired;
+use crate::models::failure::CRASH_REST;
 use crate::models::{
-    Attempt, Fact, Failure, FailureClass, Golden, Life, Notice, Observed, PackageId, Phase, Rest,
-    Retiring, Slot, Told,
+    Attempt, Fact, Failure, FailureClass, GivenUp, Golden, Life, Notice, Observed, PackageId,
+    Phase, Rest, Retiring, Slot, Told,
 };
 use crate::reconcile::Step;
 
@@ -132,34 +133,52 @@ impl Slot {
 
     /// Ends the life of a package for this generation.
     fn give_up(&mut self, package: &PackageId, failure: Failure, scene: &Scene<'_>) -> Notice {
-        let generation = scene.desired.generation;
-        let was_active = self.activated.contains(package);
-        self.activated.retain(|other| other != package);
-        let (life, notice) = if was_active {
-            (
-                Life::RolledBack {
-                    failure: failure.clone(),
-                    generation,
-                },
-                Notice::RolledBack {
-                    package: package.clone(),
-                    failure,
-                },
-            )
-        } else {
-            (
-                Life::Failed {
-                    failure: failure.clone(),
-                    generation,
-                },
-                Notice::Failed {
-                    package: package.clone(),
-                    failure,
-                },
-            )
+        let verdict = GivenUp {
+            package: package.clone(),
+            failure: failure.clone(),
+            generation: scene.desired.generation,
+            was_active: self.activated.contains(package),
         };
-        self.lives.insert(package.clone(), life);
+        let notice = if verdict.was_active {
+            Notice::RolledBack {
+                package: package.clone(),
+                failure,
+            }
+        } else {
+            Notice::Failed {
+                package: package.clone(),
+                failure,
+            }
+        };
+        self.lay_down(verdict, scene.now);
         notice
+    }
+
+    /// Keeps a verdict, and plans another attempt if there is nothing else that could answer.
+    pub(super) fn lay_down(&mut self, verdict: GivenUp, now: Duration) {
+        let GivenUp {
+            package,
+            failure,
+            generation,
+            was_active,
+        } = verdict;
+        self.activated.retain(|other| *other != package);
+        let alone = self.activated.is_empty() && failure.class.is_remembered();
+        let again = alone.then(|| now.saturating_add(CRASH_REST));
+        let life = if was_active {
+            Life::RolledBack {
+                failure,
+                generation,
+                again,
+            }
+        } else {
+            Life::Failed {
+                failure,
+                generation,
+                again,
+            }
+        };
+        self.lives.insert(package, life);
     }
 
     fn removed(&mut self, package: &PackageId) -> Vec<Notice> {
@@ -221,12 +240,14 @@ impl Life {
                 };
                 *self = Self::Verified { start };
             }
-            Self::Warmed { .. }
-            | Self::Active { .. }
-            | Self::Retained { .. }
-            | Self::RolledBack { .. }
-            | Self::Failed { .. }
-            | Self::Removing => {}
+            Self::RolledBack { .. } | Self::Failed { .. } => {
+                let verify = Attempt {
+                    phase: Phase::Running,
+                    ..Attempt::fresh()
+                };
+                *self = Self::Staged { verify };
+            }
+            Self::Warmed { .. } | Self::Active { .. } | Self::Retained { .. } | Self::Removing => {}
         }
     }
 }

@@ -28,13 +28,12 @@ fn due_at(life: &Life) -> Option<Duration> {
         Life::Retained {
             rest: Rest::Warm { until, .. },
         } => Some(*until),
+        Life::RolledBack { again, .. } | Life::Failed { again, .. } => *again,
         Life::Retained {
             rest: Rest::Draining { .. } | Rest::Cold,
         }
         | Life::Warmed { .. }
         | Life::Active { .. }
-        | Life::RolledBack { .. }
-        | Life::Failed { .. }
         | Life::Removing => None,
     }
 }

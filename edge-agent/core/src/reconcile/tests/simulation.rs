@@ -8,6 +8,7 @@ use millwright_proto::ids::ModelName;
 use proptest::prelude::*;
 
 use crate::desired::{Desired, DesiredSlot};
+use crate::hold::freeze;
 use crate::models::{Fact, Failure, FailureClass, Life, Observed, PackageId, WorkerId};
 use crate::reconcile::{Step, next_wakeup, reconcile};
 
@@ -48,37 +49,64 @@ pub(super) struct World {
     workers: BTreeMap<WorkerId, (PackageId, Process)>,
     next_worker: u64,
     withdrawn: bool,
+    /// Under a hold: what it keeps, and the wish that waits for its end.
+    held: Option<(Desired, Option<Desired>)>,
 }
 
 impl World {
     pub(super) fn desire(&mut self, number: Option<u8>) {
-        self.desired.generation = self.desired.generation.next();
-        self.desired.slots = number
-            .map(|number| {
-                let prove_for = PROVE_FOR;
-                (
-                    model(),
-                    DesiredSlot {
-                        package: package(number),
-                        prove_for,
-                    },
-                )
-            })
-            .into_iter()
-            .collect();
+        let slots = number.map(|number| {
+            let prove_for = PROVE_FOR;
+            let package = package(number);
+            (model(), DesiredSlot { package, prove_for })
+        });
+        let desired = Desired {
+            generation: self.desired.generation.next(),
+            slots: slots.into_iter().collect(),
+        };
+        match &mut self.held {
+            Some((_, waiting)) => *waiting = Some(desired),
+            None => self.adopt(desired),
+        }
+    }
+
+    fn adopt(&mut self, desired: Desired) {
+        self.desired = desired;
         self.observed.adopt(&self.desired);
         self.settle();
     }
 
+    /// What the node works towards.
+    pub(super) fn wish(&self) -> Desired {
+        match &self.held {
+            Some((kept, _)) => kept.clone(),
+            None => self.desired.clone(),
+        }
+    }
+
+    pub(super) fn hold(&mut self) {
+        if self.held.is_none() {
+            self.held = Some((freeze(&self.desired, &self.observed), None));
+            self.settle();
+        }
+    }
+
+    pub(super) fn release(&mut self) {
+        if let Some((_, waiting)) = self.held.take() {
+            let desired = waiting.unwrap_or_else(|| self.desired.clone());
+            self.adopt(desired);
+        }
+    }
+
     pub(super) fn fact(&mut self, fact: Fact) {
-        self.observed.observe(fact, &self.desired, self.now);
+        self.observed.observe(fact, &self.wish(), self.now);
         self.settle();
     }
 
     /// Hands out steps until there are none, and checks the invariants in between.
     pub(super) fn settle(&mut self) {
         loop {
-            let steps = reconcile(&self.desired, &self.observed, self.now);
+            let steps = reconcile(&self.wish(), &self.observed, self.now);
             if steps.is_empty() {
                 break;
             }
@@ -97,16 +125,21 @@ impl World {
                     self.workers.get(worker),
                     Some(&(package.clone(), Process::Proven))
                 );
+                if self.held.is_some() {
+                    let known = |slot: &crate::models::Slot| slot.activated.contains(package);
+                    let known = self.observed.slots.get(&model()).is_some_and(known);
+                    assert!(known, "under a hold nothing new takes over");
+                }
                 self.serving = Some((package.clone(), *worker));
                 let fact = Fact::Switched(package.clone(), *worker);
-                self.observed.observe(fact, &self.desired, self.now);
+                self.observed.observe(fact, &self.wish(), self.now);
             }
             Step::Withdraw(model) => {
-                assert!(!self.desired.slots.contains_key(model));
+                assert!(!self.wish().slots.contains_key(model));
                 self.serving = None;
                 self.withdrawn = true;
                 let fact = Fact::Withdrawn(model.clone());
-                self.observed.observe(fact, &self.desired, self.now);
+                self.observed.observe(fact, &self.wish(), self.now);
             }
             Step::Drain(_, worker) => {
                 self.set(*worker, Process::Draining);
@@ -243,7 +276,7 @@ impl World {
             worker,
             failure(FailureClass::WorkerCrash),
         ));
-        let wanted = !self.desired.slots.is_empty();
+        let wanted = !self.wish().slots.is_empty();
         assert!(
             !(served && spare && wanted) || self.serving.is_some(),
             "a warm one takes over"
@@ -255,23 +288,32 @@ impl World {
         self.settle();
     }
 
-    /// The agent ends and starts again: processes are gone, disk and activations stay.
+    /// The agent ends and starts again: processes are gone; disk, activations, verdicts and a hold stay.
     pub(super) fn restart(&mut self) {
         let activated = self
             .observed
             .slots
             .get(&model())
             .map(|slot| slot.activated.clone());
+        let given_up = self.observed.given_up();
         self.observed = Observed::default();
         self.pending.clear();
         self.workers.clear();
         self.serving = None;
+        self.observed
+            .restore_activated(&model(), activated.unwrap_or_default());
+        for verdict in given_up {
+            if verdict.generation == self.desired.generation {
+                self.observed.restore_given_up(verdict);
+            }
+        }
         for package in &self.disk {
             self.observed.found_on_disk(package.clone());
         }
-        self.observed
-            .restore_activated(&model(), activated.unwrap_or_default());
-        self.observed.adopt(&self.desired);
+        if let Some((kept, _)) = &mut self.held {
+            *kept = freeze(&self.desired, &self.observed);
+        }
+        self.observed.adopt(&self.wish());
         self.settle();
     }
 
@@ -301,6 +343,8 @@ enum Action {
     Late(u16),
     LinkUp,
     Restart,
+    Hold,
+    Release,
 }
 
 fn class() -> impl Strategy<Value = FailureClass> {
@@ -325,6 +369,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (1..60_000_u16).prop_map(Action::Late),
         1 => Just(Action::LinkUp),
         1 => Just(Action::Restart),
+        1 => Just(Action::Hold),
+        2 => Just(Action::Release),
     ]
 }
 
@@ -352,10 +398,13 @@ proptest! {
                     world.settle();
                 }
                 Action::Restart => world.restart(),
+                Action::Hold => world.hold(),
+                Action::Release => world.release(),
             }
             world.check();
             prop_assert!(!served || faulty || world.withdrawn || world.serving.is_some(), "a gap");
         }
+        world.release();
         world.desire(Some(last));
         world.calm();
         prop_assert_eq!(world.serving.as_ref().map(|(p, _)| p.clone()), Some(package(last)));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::simulation::{PROVE_FOR, World, failure, model, package};
+use crate::models::Life;
+use crate::models::failure::{CRASH_REST, CRASHES_MAX};
 use crate::models::{Fact, FailureClass, Rest};
-use crate::models::{Life, failure::CRASHES_MAX};
 use crate::reconcile::Step;
 use crate::reconcile::report::{Progress, report};
 
@@ -103,6 +104,78 @@ fn a_version_that_keeps_crashing_is_rolled_back_and_the_one_before_it_comes_back
         FailureClass::WorkerCrash
     );
     assert_eq!(reports[0].active.as_ref().unwrap().as_str(), "1");
+}
+
+#[test]
+fn a_version_given_up_for_crashing_stays_given_up_after_a_restart_until_the_wish_changes() {
+    let mut world = running(1);
+    world.desire(Some(2));
+    world.calm();
+    for _ in 1..=CRASHES_MAX {
+        until_serving(&mut world, 2);
+        world.crash(0);
+        world.advance(Duration::from_secs(30));
+    }
+    world.calm();
+    world.restart();
+    world.calm();
+    assert_eq!(serving(&world), Some(1));
+    let reports = report(&world.desired, &world.observed);
+    assert_eq!(reports[0].progress, Progress::Failed);
+    world.desire(Some(2));
+    world.calm();
+    assert_eq!(serving(&world), Some(2));
+}
+
+#[test]
+fn the_only_version_of_a_model_is_tried_again_after_a_rest_however_often_it_crashed() {
+    let mut world = running(1);
+    for _ in 1..=CRASHES_MAX {
+        until_serving(&mut world, 1);
+        world.crash(0);
+        world.advance(Duration::from_secs(30));
+    }
+    assert_eq!((serving(&world), world.pending.len()), (None, 0));
+    world.advance(CRASH_REST);
+    until_serving(&mut world, 1);
+    world.crash(0);
+    world.advance(Duration::from_secs(30));
+    assert_eq!(world.pending, [], "one more crash ends the attempt");
+}
+
+#[test]
+fn a_held_node_keeps_its_version_through_wishes_crashes_and_restarts() {
+    let mut world = running(1);
+    world.desire(Some(2));
+    world.hold();
+    world.calm();
+    assert_eq!(serving(&world), Some(1), "also in the middle of a swap");
+    world.desire(Some(3));
+    world.desire(None);
+    world.crash(0);
+    world.calm();
+    world.restart();
+    world.calm();
+    assert_eq!(serving(&world), Some(1));
+    world.desire(Some(3));
+    world.release();
+    world.calm();
+    assert_eq!(serving(&world), Some(3));
+}
+
+#[test]
+fn a_held_node_whose_version_keeps_crashing_falls_back() {
+    let mut world = running(1);
+    world.desire(Some(2));
+    world.calm();
+    world.hold();
+    for _ in 1..=CRASHES_MAX {
+        until_serving(&mut world, 2);
+        world.crash(0);
+        world.advance(Duration::from_secs(30));
+    }
+    world.calm();
+    assert_eq!(serving(&world), Some(1));
 }
 
 #[test]

@@ -1,0 +1,70 @@
+//! What wakes the control loop.
+
+use std::future::Future;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::wish::Wish;
+use crate::executor::Outcome;
+use crate::link::ReceivedDesired;
+
+/// What wakes the loop.
+pub(super) enum Event {
+    /// The session brought a desired state.
+    Desired(ReceivedDesired),
+    /// A step ended.
+    Outcome(Outcome),
+    /// The session came or went.
+    Link,
+    /// Somebody holds the node, or lets it go.
+    Hold,
+    /// Something can no longer be stored, or can again.
+    Storage,
+    /// A wait or a deadline ended.
+    Due,
+    /// The agent is to end.
+    Stop,
+}
+
+/// Waits for the next one.
+pub(super) async fn next_event(
+    wish: &mut Wish,
+    outcomes: &mut mpsc::Receiver<Outcome>,
+    due: Option<Instant>,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> Event {
+    let due = async {
+        match due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = stop => Event::Stop,
+        Some(outcome) = outcomes.recv() => Event::Outcome(outcome),
+        event = from_session(wish) => event,
+        () = due => Event::Due,
+    }
+}
+
+async fn from_session(wish: &mut Wish) -> Event {
+    let Wish::Fleet {
+        received,
+        link,
+        hold,
+        ..
+    } = wish
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        Ok(()) = received.changed() => match received.borrow_and_update().clone() {
+            Some(received) => Event::Desired(received),
+            None => Event::Due,
+        },
+        Ok(()) = link.changed() => Event::Link,
+        Ok(()) = hold.changed() => Event::Hold,
+        else => std::future::pending().await,
+    }
+}
