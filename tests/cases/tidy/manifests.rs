@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -81,6 +81,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         ],
     ),
     ("millwright-demo", &["fleet-api", "millwright-tests"]),
+    (
+        "millwright-soak",
+        &["edge-agent", "edge-core", "millwright-summary"],
+    ),
     (
         "millwright-benches",
         &[
