@@ -6,6 +6,9 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use millwright_soak::offline::{Offline, Outcome};
 
+/// More futures than these are not polled in their order, and then windows would not be numbered in theirs.
+const GROUP_MAX: u64 = 30;
+
 /// A node that is offline for months, in minutes.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -15,8 +18,8 @@ struct Arguments {
     /// Disk that the outbox may use, in mebibytes.
     #[arg(long, default_value_t = 16)]
     quota_mib: u64,
-    /// Appends that wait together; 1 is what an agent does.
-    #[arg(long, default_value_t = 32)]
+    /// Appends that wait together, at most 30; 1 is what an agent does.
+    #[arg(long, default_value_t = GROUP_MAX)]
     group: u64,
     /// Seed of the generated windows.
     #[arg(long, default_value_t = 1)]
@@ -34,7 +37,7 @@ async fn main() -> Result<()> {
     let run = Offline {
         minutes: arguments.days * 1440,
         quota_bytes: arguments.quota_mib * 1024 * 1024,
-        group: arguments.group.max(1),
+        group: arguments.group.clamp(1, GROUP_MAX),
         seed: arguments.seed,
     };
     let before = proc_number("/proc/self/io", "write_bytes:");

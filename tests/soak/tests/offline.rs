@@ -9,7 +9,7 @@ async fn days_offline_become_coarser_and_every_count_arrives() {
     let run = Offline {
         minutes: 3 * 1440,
         quota_bytes: 8 * 1024 * 1024,
-        group: 32,
+        group: 30,
         seed: 4,
     };
     let outcome = run.run(directory.path()).await.unwrap();

@@ -288,6 +288,38 @@ impl World {
         }
     }
 
+    fn offer(&mut self) {
+        if let Some(cursor) = self.cursor.clone() {
+            while let Some((stream, first)) = self.agent.to_open(&cursor) {
+                let (_, entry) = self
+                    .agent
+                    .entries_between(stream, first, first)
+                    .next()
+                    .unwrap();
+                let id = entry.content.block().unwrap().id;
+                let changes = self.agent.open(stream, first, &self.disk.pieces(id, first));
+                self.commit(&changes);
+            }
+            let (offers, changes, after) = self.agent.offer(&cursor, ROOM);
+            self.commit(&changes);
+            self.cursor = Some(after);
+            self.up.extend(offers);
+        }
+    }
+
+    fn restart(&mut self) {
+        // Files that no row names are what a kill left behind.
+        let named: BTreeSet<_> = self.disk.blocks.keys().copied().collect();
+        self.disk.files.retain(|id, _| named.contains(id));
+        let loaded = self.disk.load(self.quota_bytes);
+        for stream in Stream::ALL {
+            assert_eq!(loaded.head(stream), self.agent.head(stream));
+        }
+        assert_eq!(loaded.tally(), self.agent.tally());
+        assert_eq!(loaded.backlog(), self.agent.backlog());
+        self.agent = loaded;
+    }
+
     fn act(&mut self, act: &Act) {
         match act {
             Act::Append(stream, payload_bytes) => {
@@ -320,24 +352,7 @@ impl World {
                 }
                 self.cursor = Some(self.agent.cursor());
             }
-            Act::Offer => {
-                if let Some(cursor) = self.cursor.clone() {
-                    while let Some((stream, first)) = self.agent.to_open(&cursor) {
-                        let (_, entry) = self
-                            .agent
-                            .entries_between(stream, first, first)
-                            .next()
-                            .unwrap();
-                        let id = entry.content.block().unwrap().id;
-                        let changes = self.agent.open(stream, first, &self.disk.pieces(id, first));
-                        self.commit(&changes);
-                    }
-                    let (offers, changes, after) = self.agent.offer(&cursor, ROOM);
-                    self.commit(&changes);
-                    self.cursor = Some(after);
-                    self.up.extend(offers);
-                }
-            }
+            Act::Offer => self.offer(),
             Act::Deliver => {
                 if let Some(offer) = self.up.pop_front() {
                     self.deliver(&offer);
@@ -358,16 +373,7 @@ impl World {
             Act::Cut => self.cut(),
             Act::RestartAgent => {
                 self.cut();
-                // Files that no row names are what a kill left behind.
-                let named: BTreeSet<_> = self.disk.blocks.keys().copied().collect();
-                self.disk.files.retain(|id, _| named.contains(id));
-                let loaded = self.disk.load(self.quota_bytes);
-                for stream in Stream::ALL {
-                    assert_eq!(loaded.head(stream), self.agent.head(stream));
-                }
-                assert_eq!(loaded.tally(), self.agent.tally());
-                assert_eq!(loaded.backlog(), self.agent.backlog());
-                self.agent = loaded;
+                self.restart();
             }
         }
         assert_whole(&self.agent);
