@@ -102,9 +102,11 @@ async fn silent_connections_keep_no_agent_out() -> Result<()> {
         .collect::<Result<_, _>>()?;
     let begun = sessions(&fleet)?;
     fleet.agent.kill_and_restart(&fleet.options).await?;
-    until("another session beside them", CONNECT_DEADLINE, async || {
-        Ok((sessions(&fleet)? > begun).then_some(()))
-    })
+    until(
+        "another session beside them",
+        CONNECT_DEADLINE,
+        async || Ok((sessions(&fleet)? > begun).then_some(())),
+    )
     .await?;
     drop(silent);
     Ok(())
@@ -140,7 +142,9 @@ async fn a_cloned_disk_is_found_out_and_told() -> Result<()> {
     fleet.agent.start_again(&fleet.options).await?;
     until("the clone to be told", CONNECT_DEADLINE, async || {
         let log = fleet.agent.process().log_text()?;
-        Ok(log.contains("another copy of this node's disk").then_some(()))
+        Ok(log
+            .contains("another copy of this node's disk")
+            .then_some(()))
     })
     .await?;
     let events = fleet.cloud.fleetctl(&["get", "--raw", "/api/v1/events"])?;

@@ -91,7 +91,10 @@ impl Door {
     }
 
     /// Does one handshake, once there is room for it.
-    pub(super) async fn pass<T>(&self, handshake: impl Future<Output = T>) -> Result<T, Unfinished> {
+    pub(super) async fn pass<T>(
+        &self,
+        handshake: impl Future<Output = T>,
+    ) -> Result<T, Unfinished> {
         let permit = self.enter().await?;
         let began = Instant::now();
         tokio::pin!(handshake);

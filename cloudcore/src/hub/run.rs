@@ -17,9 +17,7 @@ use super::{Ending, Hub, LOOK_AGAIN, Orders, admission, identity, session};
 use crate::pki::{self, PkiError};
 use crate::signals::draining;
 use crate::store::StoreError;
-use crate::tasks::ingest::{
-    Admission, BATCH_REPORTS_MAX, Hello, Outcome, Report, SessionKey,
-};
+use crate::tasks::ingest::{Admission, BATCH_REPORTS_MAX, Hello, Outcome, Report, SessionKey};
 
 /// From the end of the handshake to Hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -240,8 +238,10 @@ async fn live(
             let outcome = hub.parts.ingest.batch(session, reports).await?;
             if outcome == Outcome::Superseded {
                 // The newer session enters the table in a moment and says why this one ends.
-                drop(tokio::time::timeout(ENTERS_WITHIN, orders.wait_for(|o| o.end.is_some())).await);
-                let why = orders.borrow().end.unwrap_or(Ending::Superseded);
+                drop(
+                    tokio::time::timeout(ENTERS_WITHIN, orders.wait_for(|o| o.end.is_some())).await,
+                );
+                let why = orders.borrow().end.unwrap_or(LOOK_AGAIN);
                 return Ok(End::Told(session::ending(why)));
             }
             let (acks, end) = session::answers(outcome);

@@ -186,9 +186,7 @@ pub(super) fn ending(why: Ending) -> Downlink {
             "another session of this node took over".to_owned(),
         ),
         Ending::Revoked => fenced(FenceReason::Revoked, "this node was revoked".to_owned()),
-        Ending::ComeBack { after_ms } => {
-            down(downlink::Body::ComeBack(ComeBack { after_ms }))
-        }
+        Ending::ComeBack { after_ms } => down(downlink::Body::ComeBack(ComeBack { after_ms })),
     }
 }
 

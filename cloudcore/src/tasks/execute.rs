@@ -1,4 +1,5 @@
-//! Writes a plan: all of it in one transaction, or nothing. No decisions.
+//! Writes a plan: intent and its consequences in one transaction or not at all, then what is told of nodes.
+//! No decisions.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,9 @@ use thiserror::Error;
 
 use super::plan::{deployment_status, node_status, rollout_name, rollout_resource, rollout_status};
 use crate::store::{NewEvent, Store, StoreError, StoredContent, StoredDesired, StoredSlot, Write};
+
+/// Statuses of nodes written in one transaction: some 20 ms of the writer.
+const STATUSES_PER_BITE: usize = 100;
 
 /// Why a plan was not written; nothing of it was.
 #[derive(Debug, Error)]
@@ -63,12 +67,6 @@ pub(super) async fn execute(
             .change_status::<ModelDeployment>(tenant, name.as_str(), |stored| *stored = status)
             .await?;
     }
-    for (name, status) in &plan.nodes {
-        let status = node_status(status);
-        write
-            .change_status::<Node>(tenant, name.as_str(), |stored| *stored = status)
-            .await?;
-    }
     for (name, status) in &plan.sites {
         write
             .change_status::<Site>(tenant, name.as_str(), |stored| {
@@ -81,6 +79,23 @@ pub(super) async fn execute(
         tell(&mut write, tenant, event, now).await?;
     }
     write.commit().await?;
+    node_statuses(store, tenant, plan).await
+}
+
+/// What is told of nodes depends on nothing else and is told again when it is cut off, so it goes in bites:
+/// a fleet that comes back changes all of it, and its Hellos wait for the same writer.
+async fn node_statuses(store: &Store, tenant: &str, plan: &Plan) -> Result<(), ExecuteError> {
+    let mut left = plan.nodes.iter().peekable();
+    while left.peek().is_some() {
+        let mut write = store.write().await?;
+        for (name, status) in left.by_ref().take(STATUSES_PER_BITE) {
+            let status = node_status(status);
+            write
+                .change_status::<Node>(tenant, name.as_str(), |stored| *stored = status)
+                .await?;
+        }
+        write.commit().await?;
+    }
     Ok(())
 }
 

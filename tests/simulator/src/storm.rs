@@ -21,7 +21,7 @@ use crate::tally::{Tally, percentile};
 use crate::wire::Dialers;
 
 /// A cold fleet comes up over this time for every thousand agents: as power comes back to a region.
-const POWER_UP_MS_PER_THOUSAND: u64 = 1_500;
+const POWER_UP_MS_PER_THOUSAND: u64 = 4_000;
 
 /// A fleet that is not connected by then never will be.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(240);
@@ -170,11 +170,15 @@ impl Fleet {
     /// Waits until the API shows every node as connected.
     pub(crate) async fn all_shown(&self, operator: &Operator) -> Result<()> {
         let agents = u32::try_from(self.nodes.len())?;
-        until("every node shown as connected", CONNECT_DEADLINE, async || {
-            let (nodes, connected) = operator.count().await?;
-            ensure!(nodes >= agents, "{nodes} nodes are shown, {agents} run");
-            Ok((connected == agents).then_some(()))
-        })
+        until(
+            "every node shown as connected",
+            CONNECT_DEADLINE,
+            async || {
+                let (nodes, connected) = operator.count().await?;
+                ensure!(nodes >= agents, "{nodes} nodes are shown, {agents} run");
+                Ok((connected == agents).then_some(()))
+            },
+        )
         .await
     }
 }

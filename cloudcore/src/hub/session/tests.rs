@@ -104,7 +104,12 @@ fn only_the_first_message_is_hello() {
         FenceReason::Protocol
     );
     let record = uplink::Body::Record(Record::default());
-    let first = super::hello(body(record.clone()), &identity(), (Transport::Quic, None), [9; 32]);
+    let first = super::hello(
+        body(record.clone()),
+        &identity(),
+        (Transport::Quic, None),
+        [9; 32],
+    );
     assert_eq!(fence(first.unwrap_err()), FenceReason::Protocol);
     assert!(matches!(report(body(record)), Ok(Some(Report::Record(_)))));
 }

@@ -235,11 +235,7 @@ impl Ask {
 }
 
 /// Does what is asked, short of the commit; tells whether the planner should look.
-async fn answer(
-    write: &mut Write,
-    ask: &Ask,
-    now: Timestamp,
-) -> Result<(Told, bool), StoreError> {
+async fn answer(write: &mut Write, ask: &Ask, now: Timestamp) -> Result<(Told, bool), StoreError> {
     match ask {
         Ask::Hello { hello, .. } => {
             let admission = rows::hello(write, hello, now).await?;

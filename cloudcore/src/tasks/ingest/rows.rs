@@ -46,9 +46,7 @@ pub(super) async fn hello(
         .begin_session(&new_session(hello, &node, term, &given), now)
         .await?;
     if let Some(peer) = &hello.peer {
-        write
-            .remember_peer((&node.tenant, hello.uid), peer)
-            .await?;
+        write.remember_peer((&node.tenant, hello.uid), peer).await?;
     }
     let mut watermarks = BTreeMap::new();
     for stream in [StreamName::Events, StreamName::Summaries] {

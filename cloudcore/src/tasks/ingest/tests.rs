@@ -279,7 +279,11 @@ async fn only_the_newest_session_of_an_enrolled_node_is_read() {
     write.commit().await.unwrap();
     let outcome = cloud.ingest.batch(&new, vec![window(1, 1)]).await.unwrap();
     assert_eq!(outcome, Outcome::Revoked);
-    let refused = cloud.ingest.hello(&hello(&[2; 32], 3), &Arc::default()).await.unwrap();
+    let refused = cloud
+        .ingest
+        .hello(&hello(&[2; 32], 3), &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(refused, Admission::Revoked);
     assert!(cloud.windows().await.is_empty());
 }
@@ -290,12 +294,20 @@ async fn a_clone_and_a_stranger_are_kept_out() {
     cloud.welcome(&hello(b"", 1)).await;
     cloud.welcome(&hello(&[1; 32], 2)).await;
     cloud.welcome(&hello(&[2; 32], 3)).await;
-    let refused = cloud.ingest.hello(&hello(&[1; 32], 4), &Arc::default()).await.unwrap();
+    let refused = cloud
+        .ingest
+        .hello(&hello(&[1; 32], 4), &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(refused, Admission::Cloned);
     assert_eq!(cloud.reasons().await, ["CloneSuspected"]);
     let mut stranger = hello(b"", 5);
     stranger.uid = NodeUid::from_bytes([9; 16]);
-    let refused = cloud.ingest.hello(&stranger, &Arc::default()).await.unwrap();
+    let refused = cloud
+        .ingest
+        .hello(&stranger, &Arc::default())
+        .await
+        .unwrap();
     assert_eq!(refused, Admission::Unknown);
 }
 
