@@ -205,14 +205,10 @@ fn forget_last(machine: &mut Machine, shared: &mut Shared) {
             if of != stream || entry.last <= keep {
                 break;
             }
-            if let Some(payload) = payload {
-                for record in payload.first..=payload.last {
-                    shared.books.lied(payload.device, stream, record);
-                }
-            }
             last = last.min(first - 1);
             rows.entries.remove(&(stream, first));
         }
+        shared.books.lied_after(device, stream, rows.lineage, last);
         let cut = Head {
             acknowledged: head.acknowledged.min(last),
             offered_up_to: head.offered_up_to.min(last),
