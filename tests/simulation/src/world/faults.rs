@@ -199,7 +199,7 @@ fn forget_last(machine: &mut Machine, shared: &mut Shared) {
         let head = rows.heads.get(&stream).copied().unwrap_or_default();
         let keep = head.next.saturating_sub(1 + lost);
         let mut last = keep;
-        while let Some((&(of, first), (entry, payload))) =
+        while let Some((&(of, first), (entry, _))) =
             rows.entries.range(..=(stream, u64::MAX)).next_back()
         {
             if of != stream || entry.last <= keep {
