@@ -113,9 +113,20 @@ impl Books {
         }
     }
 
-    /// The disk lost a record it had confirmed.
-    pub(crate) fn lied(&mut self, device: Device, stream: Stream, record: u64) {
-        if let Some(record) = self.record_mut(device, stream, record) {
+    /// The disk lost what it had confirmed above `last`, and its numbers are given again.
+    pub(crate) fn lied_after(
+        &mut self,
+        device: Device,
+        stream: Stream,
+        lineage: LineageId,
+        last: u64,
+    ) {
+        let records = self.records.entry((device, stream)).or_default();
+        let lost = records
+            .iter_mut()
+            .rev()
+            .take_while(|record| record.lineage == lineage && record.sequence > last);
+        for record in lost {
             record.unsaid = Unsaid::DiskLied;
         }
     }

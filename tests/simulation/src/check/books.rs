@@ -145,7 +145,11 @@ fn is_declared_by(
 ) -> bool {
     loop {
         let stands = cloud.counted.at(&(machine.uid, next, stream), 1);
-        if stands == Stands::Gap(GapReason::Quarantined) {
+        // A restored cloud hears of it as evicted, when it has left the acknowledged tail.
+        if matches!(
+            stands,
+            Stands::Gap(GapReason::Quarantined | GapReason::Evicted)
+        ) {
             return true;
         }
         match books.facts(next).end {

@@ -122,9 +122,11 @@ impl Cloud {
 
     /// The operator enrolls a wiped device under the name of `old`.
     pub(crate) fn enroll_again(&mut self, old: NodeUid, new: NodeUid, shared: &mut Shared) {
-        let Some(name) = self.store.uids.get(&old).cloned() else {
+        let Some(device) = shared.device_of(new) else {
             return;
         };
+        // A restored store may know neither of both names: the operator goes by the node's.
+        let name: NodeName = format!("n{device}").parse().expect("a letter and a number");
         self.end_sessions(old, shared);
         self.store.uids.remove(&old);
         self.store.uids.insert(new, name.clone());

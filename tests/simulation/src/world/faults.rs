@@ -199,20 +199,16 @@ fn forget_last(machine: &mut Machine, shared: &mut Shared) {
         let head = rows.heads.get(&stream).copied().unwrap_or_default();
         let keep = head.next.saturating_sub(1 + lost);
         let mut last = keep;
-        while let Some((&(of, first), (entry, payload))) =
+        while let Some((&(of, first), (entry, _))) =
             rows.entries.range(..=(stream, u64::MAX)).next_back()
         {
             if of != stream || entry.last <= keep {
                 break;
             }
-            if let Some(payload) = payload {
-                for record in payload.first..=payload.last {
-                    shared.books.lied(payload.device, stream, record);
-                }
-            }
             last = last.min(first - 1);
             rows.entries.remove(&(stream, first));
         }
+        shared.books.lied_after(device, stream, rows.lineage, last);
         let cut = Head {
             acknowledged: head.acknowledged.min(last),
             offered_up_to: head.offered_up_to.min(last),
