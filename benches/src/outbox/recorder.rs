@@ -20,8 +20,12 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
         bail!("--record wants MODE DIRECTORY NUMBER");
     };
     let number: u64 = number.parse().context("reading NUMBER")?;
+    #[allow(
+        clippy::needless_update,
+        reason = "the limits this load does not care for are the default, however many there are"
+    )]
     let limits = OutboxLimits {
-        // Twice a week's payload: nothing may be evicted, for the peers evict nothing.
+        // Several times a week's payload: nothing may be evicted, for the peers evict nothing.
         quota_bytes: 1024 * 1024 * 1024,
         free_bytes_min: 0,
         ..OutboxLimits::default()

@@ -146,7 +146,7 @@ async fn fail_syncs(faults: &AgentFaults, figures: &mut FaultFigures) -> Result<
     figures.requests_answered = report.answered();
     figures.requests_failed = report.failures.len();
     let log = fleet.agent.process().log_text()?;
-    figures.errors_logged = log.matches("os error 5").count();
+    figures.errors_logged = log.matches("storing a window failed").count();
     ensure!(
         report.failures.is_empty(),
         "the line noticed: {}",

@@ -7,7 +7,7 @@ fn torture(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_millwright-torture"))
         .args(arguments)
         .output()
-        .unwrap();
+        .expect("the program starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     let line = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}:\n{errors}\n{line}");
@@ -16,12 +16,16 @@ fn torture(arguments: &[&str]) -> String {
 
 /// The figure `name` of an outcome.
 fn figure(line: &str, name: &str) -> u64 {
-    let start = line.find(&format!("\"{name}\":")).unwrap() + name.len() + 3;
+    let start = line
+        .find(&format!("\"{name}\":"))
+        .expect("the figure is there")
+        + name.len()
+        + 3;
     let digits: String = line[start..]
         .chars()
         .take_while(char::is_ascii_digit)
         .collect();
-    digits.parse().unwrap()
+    digits.parse().expect("a number")
 }
 
 #[test]
@@ -46,7 +50,15 @@ fn nothing_promised_is_lost_by_power_cuts() {
 }
 
 #[test]
-fn failing_and_full_disks_are_named_errors_and_end_by_themselves() {
-    let line = torture(&["faults", "--seed", "1"]);
-    assert!(line.contains("\"torture\":\"faults\""), "{line}");
+fn a_disk_that_fails_is_a_named_error_and_ends_by_itself() {
+    for fault in ["fdatasync answers EIO", "pwrite64 answers EIO"] {
+        let line = torture(&["faults", "--seed", "1", "--only", fault]);
+        assert!(line.contains(fault), "{line}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_named_error_and_loses_nothing() {
+    let line = torture(&["faults", "--seed", "1", "--only", "a disk filled"]);
+    assert!(line.contains("a disk filled to the last byte"), "{line}");
 }
