@@ -14,6 +14,7 @@ pub mod ask;
 pub mod gather;
 pub mod text;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use edge_core::hold::Hold;
 use millwright_proto::ids::{BootId, InstanceId};
-use millwright_proto::link::Platform;
+use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::watch;
 
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
@@ -21,7 +23,7 @@ use crate::hold;
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
 use crate::link::LinkConfig;
-use crate::renew::{self, Renewal};
+use crate::renew::{self, CertificateFacts, Renewal};
 use crate::status::{NodeFacts, Sources};
 use crate::storage::{Part, StorageHealth};
 
@@ -65,19 +67,18 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     });
     let writer = tokio::spawn(writer.run(uplink.outbox(), storage.clone()));
     let hold = hold::watch(layout.clone(), base.clock.clone());
-    base.board.show(Sources {
-        node: NodeFacts::of(&identity, layout),
-        clock: base.clock.clone(),
-        link: uplink.since(),
-        received: uplink.received(),
-        outbox: uplink.outbox(),
-        applied: ends.applied.subscribe(),
-        hold: hold.clone(),
-        storage: storage.watch(),
-        certificate: renewal.facts(),
-        models: base.models.clone(),
-        recorder: base.recorder.clone(),
-    });
+    let node = NodeFacts::of(&identity, layout);
+    let applied = ends.applied.subscribe();
+    let certificate = renewal.facts();
+    show(
+        node,
+        &base,
+        &uplink,
+        applied,
+        hold.clone(),
+        &storage,
+        certificate,
+    );
     let wish = Wish::Fleet {
         store: desired,
         received: ends.received,
@@ -116,6 +117,31 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     ended("journal", writer).await;
     uplink.end().await;
     Ok(())
+}
+
+/// Lets `edge-agent status` see what the parts know.
+fn show(
+    node: NodeFacts,
+    base: &Base,
+    uplink: &Uplink,
+    applied: watch::Receiver<Applied>,
+    hold: watch::Receiver<Option<Hold>>,
+    storage: &StorageHealth,
+    certificate: watch::Receiver<CertificateFacts>,
+) {
+    base.board.show(Sources {
+        node,
+        clock: base.clock.clone(),
+        link: uplink.since(),
+        received: uplink.received(),
+        outbox: uplink.outbox(),
+        applied,
+        hold,
+        storage: storage.watch(),
+        certificate,
+        models: base.models.clone(),
+        recorder: base.recorder.clone(),
+    });
 }
 
 /// Says where this agent listens, now or once the disk lets it.

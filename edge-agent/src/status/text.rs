@@ -255,6 +255,7 @@ mod tests {
                 records: 120,
                 bytes: 2048,
                 quota_bytes: 4096,
+                ..BacklogFacts::default()
             }),
             desired: DesiredFacts {
                 generation: 17,
