@@ -7,8 +7,8 @@ export CARGO_TERM_COLOR ?= auto
 # KEEP=1 leaves the demo running; UDP=blocked swallows the datagrams of one node.
 KEEP ?=
 UDP ?=
-# SEEDS=first..end says which fleets `make soak` simulates.
-SEEDS ?= 0..10000
+# How many agents `make storm` simulates.
+AGENTS ?= 10000
 
 .PHONY: help setup demo test lint cross bench soak storm torture deny fmt clean
 
@@ -50,10 +50,11 @@ bench: ## Run the benchmarks against their peers; results go to benches/results
 	cargo build --release --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-benches"
 
-soak: ## Simulate 10,000 seeded fleets through 30 days each (SEEDS=0..100 for fewer)
-	cargo build --release -p millwright-simulation
-	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulation" run --seeds $(SEEDS)
-AGENTS ?= 10000
+soak: ## A month offline within 16 MiB and a year within 8 MiB, drained and counted
+	cargo build --release -p millwright-soak
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-soak" --days 30 --quota-mib 16
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-soak" --days 365 --quota-mib 8
+
 storm: ## Kill cloudcore under ten thousand real sessions (AGENTS=n), and see who is back when; keeps the fleet in target/storm
 	cargo build --release --bins -p cloudcore -p fleetctl -p millwright-simulator
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulator" storm --agents $(AGENTS) --directory "$${CARGO_TARGET_DIR:-target}/storm"

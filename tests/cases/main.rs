@@ -1,7 +1,7 @@
 //! The cases: real processes doing the product's job, and the rules a script can check.
 
-mod certificates;
 mod autonomy;
+mod certificates;
 mod clients;
 mod crash;
 mod identity;

@@ -3,7 +3,7 @@
 use fleet_api::{NodePhase, Transport};
 use millwright_identity::NodeIdentity;
 use millwright_proto::Digest;
-use millwright_proto::ids::Lineage;
+use millwright_proto::ids::{InstanceId, Lineage};
 use millwright_proto::link::{FenceReason, downlink};
 
 use super::*;
@@ -62,11 +62,12 @@ impl Fixture {
     }
 
     fn enter(&self) -> watch::Receiver<Orders> {
-        self.hub.enter(&SessionKey {
+        let session = SessionKey {
             uid: UID,
             term: 1,
             lineage: Lineage::from_bytes([1; 16]),
-        })
+        };
+        self.hub.enter(&session, InstanceId::from_bytes([1; 16]))
     }
 
     /// Without any signal, as if it had been lost.

@@ -48,9 +48,10 @@ impl WindowSink for OutboxSink {
     }
 
     fn wear(&self) -> Option<SinkWear> {
-        Some(SinkWear {
-            written_bytes: self.0.wear().written_bytes,
-            stretch: self.0.window_stretch(),
+        let outbox = self.outbox.borrow();
+        outbox.as_ref().map(|outbox| SinkWear {
+            written_bytes: outbox.wear().written_bytes,
+            stretch: outbox.window_stretch(),
         })
     }
 }

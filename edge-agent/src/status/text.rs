@@ -88,7 +88,10 @@ fn outbox(backlog: &BacklogFacts, now: u64) -> Lines {
     );
     let mut lines = vec![("Backlog", told)];
     if backlog.merged_windows > 0 {
-        let told = format!("{} windows merged into coarser ones", backlog.merged_windows);
+        let told = format!(
+            "{} windows merged into coarser ones",
+            backlog.merged_windows
+        );
         lines.push(("", told));
     }
     let lost = backlog.losses.iter();
@@ -102,7 +105,9 @@ fn outbox(backlog: &BacklogFacts, now: u64) -> Lines {
     let (used, quota) = (bytes(backlog.used_bytes), bytes(backlog.quota_bytes));
     let written = bytes(backlog.written_today_bytes);
     let budget = backlog.written_per_day_max_bytes.map(bytes);
-    let budget = budget.map(|budget| format!(" of {budget}")).unwrap_or_default();
+    let budget = budget
+        .map(|budget| format!(" of {budget}"))
+        .unwrap_or_default();
     lines.push((
         "Outbox",
         format!("{used} of {quota}; {written}{budget} written today"),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -77,15 +77,6 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "fleet-api",
             "millwright-proto",
             "millwright-identity",
-            "millwright-summary",
-        ],
-    ),
-    (
-        "millwright-simulation",
-        &[
-            "edge-core",
-            "fleet-core",
-            "millwright-proto",
             "millwright-summary",
         ],
     ),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
-use edge_core::link::{Dialler, Ended, Routes, Step, Transport};
+use edge_core::link::{Dialler, Ended, Probing, Routes, Step, Transport};
 use edge_core::outbox::{Content, Cursor, Ledger, Offer, Room, Stream};
 use millwright_proto::frame::PROTOCOL_VERSION;
 use millwright_proto::link::{
@@ -102,7 +102,7 @@ impl Agent {
         Self {
             number,
             identity,
-            dialler: Dialler::new(routes, None, plant.now_ms()),
+            dialler: Dialler::new(routes, Probing::default(), plant.now_ms()),
             ledger: Ledger::new(QUOTA_BYTES),
             instance: numbers.bytes(),
             lineage: numbers.bytes(),
@@ -307,7 +307,8 @@ impl Agent {
             coverage_ms: length_ms,
             wall_start_ms: 1_700_000_000_000 + number * length_ms,
             clock: ClockQuality::Synchronized,
-            interrupted: false,
+            windows: 1,
+            interrupted: 0,
         });
         window.encode().into()
     }
@@ -333,7 +334,8 @@ impl Agent {
     fn offered(&self, offer: &Offer) -> uplink::Body {
         let stream = wire_stream(offer.stream).into();
         match offer.content {
-            Content::Record { .. } => {
+            // A simulated agent seals no blocks.
+            Content::Record { .. } | Content::Block(_) | Content::Piece { .. } => {
                 let payload = self.payload(offer.first);
                 uplink::Body::Record(Record {
                     stream,

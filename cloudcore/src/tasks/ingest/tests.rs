@@ -336,11 +336,11 @@ async fn sessions_that_ask_together_share_a_commit_and_each_gets_its_own_answer(
         first.unwrap(),
         committed(Some((StreamName::Summaries, 1)), None)
     );
-    let violation = Violation::Hole {
+    let violation = Violation::Place(Misplaced::Hole {
         first: 3,
         last: 3,
         through: 1,
-    };
+    });
     assert_eq!(hole.unwrap(), committed(None, Some(violation)));
     assert_eq!(refused.unwrap(), Admission::Unknown);
     assert_eq!(cloud.windows().await.len(), 1);

@@ -203,7 +203,7 @@ fn a_store_that_lost_its_heads_believes_the_cloud_and_sends_nothing_twice() {
         .collect();
     let marked = BTreeMap::from([(Stream::Summaries, Head::lost(6))]);
     for heads in [BTreeMap::new(), marked] {
-        let (mut loaded, _) = Ledger::load(QUOTA_WIDE, &heads, stored.clone());
+        let (mut loaded, _) = Ledger::load(QUOTA_WIDE, Tally::default(), &heads, stored.clone());
         let welcome = loaded.welcome(Stream::Summaries, 3);
         apply(&mut loaded, &welcome);
         let (offers, _, _) = loaded.offer(&loaded.cursor(), ROOM);

@@ -120,10 +120,7 @@ async fn state(template: &Template, place: &Path) -> Verdict {
 
 fn desired(template: &Template, place: &Path) -> Result<Verdict> {
     let layout = Layout::at(place);
-    let (store, damages) = match DesiredStore::open(&layout) {
-        Ok(opened) => opened,
-        Err(error) => return Ok(Verdict::Silent(format!("{error}"))),
-    };
+    let (store, damages) = DesiredStore::open(&layout);
     let found = store
         .in_force()
         .map(|found| (found.generation, found.digest));
