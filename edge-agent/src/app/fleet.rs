@@ -56,28 +56,17 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
         journal: journal.clone(),
     };
     let (uplink, ends) = Uplink::start(parts, &stop);
-    let renewal = Renewal::spawn(renew::Parts {
-        identity: Arc::clone(&identity),
-        cloud: (config.cloud.api.as_ref())
-            .unwrap_or(&identity.file.cloud)
-            .clone(),
-        link: uplink.state(),
-        server_time_ms: ends.server_time_ms,
-        journal: journal.clone(),
-    });
+    let renewal = renewal(config, &identity, &uplink, ends.server_time_ms, &journal);
     let writer = tokio::spawn(writer.run(uplink.outbox(), storage.clone()));
     let hold = hold::watch(layout.clone(), base.clock.clone());
-    let node = NodeFacts::of(&identity, layout);
-    let applied = ends.applied.subscribe();
-    let certificate = renewal.facts();
     show(
-        node,
+        NodeFacts::of(&identity, layout),
         &base,
         &uplink,
-        applied,
+        ends.applied.subscribe(),
         hold.clone(),
         &storage,
-        certificate,
+        renewal.facts(),
     );
     let wish = Wish::Fleet {
         store: desired,
@@ -120,6 +109,23 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
 }
 
 /// Lets `edge-agent status` see what the parts know.
+fn renewal(
+    config: &RunConfig,
+    identity: &Arc<StoredIdentity>,
+    uplink: &Uplink,
+    server_time_ms: watch::Receiver<u64>,
+    journal: &Journal,
+) -> Renewal {
+    let cloud = config.cloud.api.as_ref().unwrap_or(&identity.file.cloud);
+    Renewal::spawn(renew::Parts {
+        identity: Arc::clone(identity),
+        cloud: cloud.clone(),
+        link: uplink.state(),
+        server_time_ms,
+        journal: journal.clone(),
+    })
+}
+
 fn show(
     node: NodeFacts,
     base: &Base,

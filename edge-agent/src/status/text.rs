@@ -259,8 +259,13 @@ mod tests {
             backlog: Some(BacklogFacts {
                 records: 120,
                 bytes: 2048,
+                oldest_ms: Some(4_600_000),
+                losses: [("evicted".to_owned(), 1), ("corrupt".to_owned(), 3)].into(),
+                merged_windows: 240,
+                used_bytes: 1024,
                 quota_bytes: 4096,
-                ..BacklogFacts::default()
+                written_today_bytes: 512,
+                written_per_day_max_bytes: Some(2048),
             }),
             desired: DesiredFacts {
                 generation: 17,
@@ -287,7 +292,10 @@ mod tests {
         for words in [
             "press-1  (site leipzig",
             "not connected for 2 h 0 min; last error: no answer",
-            "120 records, 2.0 KiB of 4.0 KiB",
+            "120 records, 2.0 KiB, the oldest 1 h 30 min old",
+            "240 windows merged into coarser ones",
+            "3 corrupt, 1 evicted records",
+            "1.0 KiB of 4.0 KiB; 512 B of 2.0 KiB written today",
             "generation 17; 18 has arrived and waits",
             "since 16 min 40 s, for another 16 min 40 s: audit",
             "detector  1        2       pending  7         0       1.0 MiB",
