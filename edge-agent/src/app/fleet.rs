@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
-use super::uplink::{Uplink, UplinkParts};
+use super::uplink::{Uplink, UplinkEnds, UplinkParts};
 use super::{AppError, Base, addresses};
 use crate::config::{RunConfig, Transports};
 use crate::control::Wish;
@@ -46,16 +46,8 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     if trust.is_empty() {
         warn_without_trust(layout);
     }
-    let parts = UplinkParts {
-        config: link_config(config, &identity, base.boot)?,
-        tls: identity.tls(),
-        outbox: layout.outbox(),
-        limits: config.storage,
-        networks: layout.networks(),
-        storage: storage.clone(),
-        journal: journal.clone(),
-    };
-    let (uplink, ends) = Uplink::start(parts, &stop);
+    let told = (&storage, &journal);
+    let (uplink, ends) = uplink(config, &identity, layout, &base, told, &stop)?;
     let renewal = renewal(config, &identity, &uplink, ends.server_time_ms, &journal);
     let writer = tokio::spawn(writer.run(uplink.outbox(), storage.clone()));
     let hold = hold::watch(layout.clone(), base.clock.clone());
@@ -106,6 +98,27 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     ended("journal", writer).await;
     uplink.end().await;
     Ok(())
+}
+
+/// Begins to open the way to the cloud.
+fn uplink(
+    config: &RunConfig,
+    identity: &StoredIdentity,
+    layout: &Layout,
+    base: &Base,
+    (storage, journal): (&StorageHealth, &Journal),
+    stop: &Stop,
+) -> Result<(Uplink, UplinkEnds), AppError> {
+    let parts = UplinkParts {
+        config: link_config(config, identity, base.boot)?,
+        tls: identity.tls(),
+        outbox: layout.outbox(),
+        limits: config.storage,
+        networks: layout.networks(),
+        storage: storage.clone(),
+        journal: journal.clone(),
+    };
+    Ok(Uplink::start(parts, stop))
 }
 
 /// Lets `edge-agent status` see what the parts know.
