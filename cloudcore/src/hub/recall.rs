@@ -23,12 +23,12 @@ use crate::pki::{self, PkiError};
 use crate::signals::draining;
 use crate::store::QuicPeer;
 
-/// Nodes that were told and are not back: agents wait up to 1.5 s before they dial, so this many keep some
-/// 1,500 handshakes a second under way, which two cores just manage.
-const AWAITED_MAX: usize = 2_000;
+/// Nodes that were told and are not back: agents wait 0.5 to 5 s before they dial, so this many keep some 800
+/// handshakes a second under way, which two cores just manage.
+const AWAITED_MAX: usize = 2_800;
 
-/// A node that is not back after this time is not waited for any longer.
-const AWAITED_FOR: Duration = Duration::from_secs(4);
+/// A node that is not back after this time is told once more, and then not waited for any longer.
+const AWAITED_FOR: Duration = Duration::from_secs(8);
 
 /// Time between two bursts, and the size of one: at most 2,000 a second.
 const BURST_EVERY: Duration = Duration::from_millis(25);
@@ -47,6 +47,15 @@ pub(super) struct Recall {
     pub(super) peers: Vec<(NodeUid, QuicPeer)>,
 }
 
+/// A node that was told and is not back.
+struct Awaited {
+    told: Instant,
+    node: NodeUid,
+    peer: QuicPeer,
+    /// Whether this was the second time.
+    again: bool,
+}
+
 /// Tells them all, then ends.
 pub(super) async fn run(hub: Arc<Hub>, recall: Recall) {
     if recall.peers.is_empty() {
@@ -63,29 +72,51 @@ pub(super) async fn run(hub: Arc<Hub>, recall: Recall) {
 
 impl Recall {
     async fn send_all(mut self, hub: &Hub) {
-        let mut awaited: VecDeque<(Instant, NodeUid)> = VecDeque::new();
+        let mut awaited: VecDeque<Awaited> = VecDeque::new();
         let mut ticks = tokio::time::interval(BURST_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;
             {
                 let live = hub.table();
-                awaited.retain(|(told, node)| {
-                    now.duration_since(*told) < AWAITED_FOR && !live.contains_key(node)
-                });
+                awaited.retain(|awaited| !live.contains_key(&awaited.node));
                 // Whoever noticed by itself is back already.
                 self.peers.retain(|(node, _)| !live.contains_key(node));
+            }
+            while let Some(late) =
+                awaited.pop_front_if(|awaited| now.duration_since(awaited.told) >= AWAITED_FOR)
+            {
+                if !late.again {
+                    self.tell(&late.node, &late.peer);
+                    awaited.push_back(Awaited {
+                        told: now,
+                        again: true,
+                        ..late
+                    });
+                }
             }
             let burst = AWAITED_MAX.saturating_sub(awaited.len()).min(BURST_MAX);
             for _ in 0..burst {
                 let Some((node, peer)) = self.peers.pop() else {
-                    return;
+                    break;
                 };
-                awaited.push_back((now, node));
-                if let Err(fault) = self.send(&peer) {
-                    tracing::debug!(node = %node, error = %fault, "a node cannot be recalled");
-                }
+                self.tell(&node, &peer);
+                awaited.push_back(Awaited {
+                    told: now,
+                    node,
+                    peer,
+                    again: false,
+                });
             }
+            if self.peers.is_empty() && awaited.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn tell(&self, node: &NodeUid, peer: &QuicPeer) {
+        if let Err(fault) = self.send(peer) {
+            tracing::debug!(node = %node, error = %fault, "a node cannot be recalled");
         }
     }
 
