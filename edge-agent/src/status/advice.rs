@@ -12,6 +12,12 @@ const ERROR_CHARS_MAX: usize = 300;
 #[must_use]
 pub fn advice(status: &Status) -> Vec<String> {
     let mut told = Vec::new();
+    if !status.running {
+        told.push(
+            "No agent runs here, so no model answers: start it with `edge-agent run`, or look at its service."
+                .to_owned(),
+        );
+    }
     if let Some(runtime) = &status.onnxruntime
         && !runtime.found
     {
