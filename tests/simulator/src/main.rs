@@ -5,10 +5,9 @@
 //! here are models and a disk. A seed fixes every random number of the agents.
 //!
 //! [`identity`] enrolls, [`agent`] lives, [`wire`] connects, [`storm`] kills cloudcore and measures, [`operator`]
-//! watches through the public API, [`hostile`] holds cloudcore's ports with what is no agent.
+//! watches through the public API.
 
 mod agent;
-
 mod identity;
 mod operator;
 mod storm;
