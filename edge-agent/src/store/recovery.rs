@@ -131,15 +131,19 @@ pub(super) fn open<T: Send + 'static>(
         }
     };
     drop_snapshots(&rows)?;
-    if let Ok((database, contents)) = attempt(directory, layout, free_bytes_min, inspect) {
-        let copy = copied.then_some(set_aside);
-        let note = Some(RecoveryNote::Repaired { cause, copy });
-        return Ok(Opened {
-            database,
-            contents,
-            note,
-        });
-    }
+    let second = match attempt(directory, layout, free_bytes_min, inspect) {
+        Ok((database, contents)) => {
+            let copy = copied.then_some(set_aside);
+            let note = Some(RecoveryNote::Repaired { cause, copy });
+            return Ok(Opened {
+                database,
+                contents,
+                note,
+            });
+        }
+        Err(error) => describe(&error),
+    };
+    let cause = format!("{cause}; without its snapshot: {second}");
     if copied {
         // The copy shows the rows as they were before the repair was tried, so that one is kept. Without its
         // rows nobody can read the rest.
