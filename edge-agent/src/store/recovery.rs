@@ -1,8 +1,8 @@
 //! Opening a store that may be damaged: open, repair, or set aside and start afresh, never silently.
 //!
 //! sled 0.34 leaves half-written `snap.*` files behind a `kill -9` that it then refuses to load; without
-//! them it replays its log and finds everything. So the ladder is: open; copy aside, drop `snap.*`,
-//! open again; move the directory aside and start afresh. Each attempt runs on a thread of its
+//! them it finds everything, from the snapshot before or by replaying its log. So the ladder is: open; copy aside,
+//! drop half-written snapshots, open again; drop all snapshots, open again; move the directory aside and start afresh. Each attempt runs on a thread of its
 //! own under a timeout, because damaged input can make sled panic or loop.
 
 use std::fmt;
@@ -130,20 +130,22 @@ pub(super) fn open<T: Send + 'static>(
             false
         }
     };
-    drop_snapshots(&rows)?;
-    let second = match attempt(directory, layout, free_bytes_min, inspect) {
-        Ok((database, contents)) => {
-            let copy = copied.then_some(set_aside);
-            let note = Some(RecoveryNote::Repaired { cause, copy });
-            return Ok(Opened {
-                database,
-                contents,
-                note,
-            });
+    let mut cause = cause;
+    for snapshots in [Snapshots::Unfinished, Snapshots::All] {
+        drop_snapshots(&rows, snapshots)?;
+        match attempt(directory, layout, free_bytes_min, inspect) {
+            Ok((database, contents)) => {
+                let copy = copied.then_some(set_aside);
+                let note = Some(RecoveryNote::Repaired { cause, copy });
+                return Ok(Opened {
+                    database,
+                    contents,
+                    note,
+                });
+            }
+            Err(error) => cause = format!("{cause}; without snapshots: {}", describe(&error)),
         }
-        Err(error) => describe(&error),
-    };
-    let cause = format!("{cause}; without its snapshot: {second}");
+    }
     if copied {
         // The copy shows the rows as they were before the repair was tried, so that one is kept. Without its
         // rows nobody can read the rest.
@@ -292,13 +294,25 @@ fn copy_directory(from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn drop_snapshots(directory: &Path) -> Result<(), StoreError> {
+/// Which of sled's snapshots go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Snapshots {
+    /// Those a kill left half-written. A finished one beside them is needed where sled has written over parts of
+    /// its log that only the snapshot still tells of.
+    Unfinished,
+    /// All: then sled replays its whole log.
+    All,
+}
+
+fn drop_snapshots(directory: &Path, which: Snapshots) -> Result<(), StoreError> {
     for entry in fs::read_dir(directory).map_err(file_error("list", directory))? {
         let path = entry.map_err(file_error("list", directory))?.path();
-        let is_snapshot = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"snap."));
-        if is_snapshot {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let goes = match which {
+            Snapshots::Unfinished => name.ends_with(b".generating"),
+            Snapshots::All => true,
+        };
+        if name.starts_with(b"snap.") && goes {
             fs::remove_file(&path).map_err(file_error("remove", &path))?;
         }
     }
