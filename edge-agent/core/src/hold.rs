@@ -52,11 +52,10 @@ pub fn freeze(desired: &Desired, observed: &Observed) -> Desired {
     let slots = models.into_iter().filter_map(|model| {
         let slot = observed.slots.get(model)?;
         let active = slot.active().map(|(package, _)| package);
-        let package = active.or(slot.activated.last())?.clone();
-        let prove_for = desired
-            .slots
-            .get(model)
-            .map_or(Duration::ZERO, |wanted| wanted.prove_for);
+        let wanted = desired.slots.get(model);
+        // What neither answers nor is desired is on its way out, and its files with it.
+        let package = active.or(wanted.and(slot.activated.last()))?.clone();
+        let prove_for = wanted.map_or(Duration::ZERO, |wanted| wanted.prove_for);
         Some((model.clone(), DesiredSlot { package, prove_for }))
     });
     Desired {
