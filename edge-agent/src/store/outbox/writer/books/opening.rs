@@ -11,7 +11,7 @@ use crate::store::mark::Mark;
 use crate::store::outbox::OutboxLimits;
 use crate::store::outbox::blocks::Blocks;
 use crate::store::outbox::contents::{self, Contents};
-use crate::store::recovery::Opened;
+use crate::store::recovery::{Opened, aside};
 use crate::store::schema::{Identity, Key};
 use crate::store::{RecoveryNote, StoreError};
 
@@ -27,10 +27,18 @@ impl Books {
             mut contents,
             note,
         } = opened;
-        let mut notes: Vec<_> = note.into_iter().collect();
-        let quarantined = matches!(notes.first(), Some(RecoveryNote::Quarantined { .. }));
         let mut batch = sled::Batch::default();
         let fresh = contents.identity.is_none();
+        let set_aside = match &note {
+            Some(RecoveryNote::Quarantined { moved_to, .. }) => Some(moved_to.clone()),
+            Some(RecoveryNote::Repaired { .. } | RecoveryNote::Lost { .. }) | None => None,
+        };
+        // A store that has its identity has declared what it replaced in the same commit.
+        let quarantined = fresh && set_aside.is_some();
+        let mut notes: Vec<_> = note
+            .into_iter()
+            .filter(|_| quarantined || set_aside.is_none())
+            .collect();
         let identity = contents.identity.take().unwrap_or_else(|| {
             let identity = Identity::fresh(contents::fresh_lineage());
             batch.insert(Key::Greeting.encode(), identity.encode());
@@ -95,6 +103,9 @@ impl Books {
             books.write_changes(&repairs, &[], batch, Purpose::Store)?;
             books.write_mark();
             books.sync_mark();
+        }
+        if let Some(path) = set_aside {
+            aside::declared(&path);
         }
         Ok((books, notes))
     }
