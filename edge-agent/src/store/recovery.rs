@@ -122,7 +122,17 @@ pub(super) fn open<T: Send + 'static>(
             needed_bytes,
         });
     }
-    let cause = describe(&first);
+    repair(directory, layout, free_bytes_min, inspect, &first)
+}
+
+/// The rungs below: without snapshots, else afresh. `first` is why the store does not open.
+fn repair<T: Send + 'static>(
+    directory: &Path,
+    layout: Layout,
+    free_bytes_min: u64,
+    inspect: Inspect<T>,
+    first: &StoreError,
+) -> Result<Opened<T>, StoreError> {
     let set_aside = aside::name(directory)?;
     let rows = layout.rows(directory);
     let copied = match copy_directory(&rows, &set_aside) {
@@ -133,7 +143,7 @@ pub(super) fn open<T: Send + 'static>(
             false
         }
     };
-    let mut cause = cause;
+    let mut cause = describe(first);
     for snapshots in [Snapshots::Unfinished, Snapshots::All] {
         drop_snapshots(&rows, snapshots)?;
         match attempt(directory, layout, free_bytes_min, inspect) {
