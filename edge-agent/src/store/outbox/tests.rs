@@ -194,6 +194,28 @@ async fn a_hopeless_store_is_set_aside_and_the_loss_is_declared() {
 }
 
 #[tokio::test]
+async fn what_a_restored_cloud_asks_for_too_late_is_counted_lost_for_both_streams() {
+    const APPENDED: u64 = 70;
+    const KEPT: u64 = edge_core::outbox::ACKNOWLEDGED_TAIL as u64;
+    let parent = tempfile::tempdir().unwrap();
+    let (outbox, _) = open(&parent.path().join("outbox")).await;
+    for stream in Stream::ALL {
+        for number in 1..=APPENDED {
+            let payload = payload(usize::try_from(number).unwrap());
+            outbox.append(stream, payload).await.unwrap();
+        }
+    }
+    assert_eq!(drain(&outbox, 0).await.len() as u64, 2 * APPENDED);
+    for stream in Stream::ALL {
+        outbox.acknowledge(stream, APPENDED).await.unwrap();
+    }
+    drain(&outbox, 0).await;
+    let losses = outbox.stats().await.unwrap().losses;
+    let lost = 2 * (APPENDED - KEPT);
+    assert_eq!(losses, BTreeMap::from([(GapReason::Evicted, lost)]));
+}
+
+#[tokio::test]
 async fn a_quarantine_that_ended_before_it_was_declared_is_declared_at_the_next_start_and_once() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("outbox");

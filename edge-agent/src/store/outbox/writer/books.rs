@@ -125,11 +125,12 @@ impl Books {
         secret: Vec<u8>,
         watermarks: &[(Stream, u64)],
     ) -> Result<(), StoreError> {
-        let mut changes = Vec::new();
+        // One after the other: each decision on a loss builds on the totals that the one before left.
         for stream in Stream::ALL {
             let named = watermarks.iter().find(|(named, _)| *named == stream);
             let through = named.map_or(0, |(_, through)| *through);
-            changes.extend(self.ledger.welcome(stream, through));
+            let changes = self.ledger.welcome(stream, through);
+            self.commit(&changes, &[], sled::Batch::default(), Purpose::Store)?;
         }
         let identity = Identity {
             lineage: self.identity.lineage,
@@ -138,7 +139,7 @@ impl Books {
         };
         let mut batch = sled::Batch::default();
         batch.insert(Key::Greeting.encode(), identity.encode());
-        self.commit(&changes, &[], batch, Purpose::Store)?;
+        self.commit(&[], &[], batch, Purpose::Store)?;
         self.identity = identity;
         self.write_mark();
         Ok(())
