@@ -22,6 +22,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::storm::{Fleet, Size, Summary};
+use crate::wire::Handshakes;
 
 /// Longest time until everybody is back after a SIGKILL.
 const BACK_SECONDS_MAX: f64 = 15.0;
@@ -67,6 +68,9 @@ struct FleetArguments {
     window_seconds: u64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Nobody resumes a TLS session: as after a week of one session each
+    #[arg(long)]
+    full_handshakes: bool,
 }
 
 impl FleetArguments {
@@ -76,6 +80,10 @@ impl FleetArguments {
             websocket_percent: self.websocket_percent,
             window: Duration::from_secs(self.window_seconds),
             seed: self.seed,
+            handshakes: match self.full_handshakes {
+                true => Handshakes::Full,
+                false => Handshakes::Resumed,
+            },
         }
     }
 }

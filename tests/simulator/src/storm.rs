@@ -18,7 +18,7 @@ use crate::agent::{Agent, Numbers, Plant};
 use crate::identity::{self, Identity};
 use crate::operator::{Operator, Seen};
 use crate::tally::{Tally, percentile};
-use crate::wire::Dialers;
+use crate::wire::{Dialers, Handshakes};
 
 /// A cold fleet comes up over this time for every thousand agents: as power comes back to a region.
 const POWER_UP_MS_PER_THOUSAND: u64 = 4_000;
@@ -39,6 +39,7 @@ pub(crate) struct Size {
     pub(crate) websocket_percent: usize,
     pub(crate) window: Duration,
     pub(crate) seed: u64,
+    pub(crate) handshakes: Handshakes,
 }
 
 /// One phase: from a moment until everybody had a Welcome.
@@ -92,7 +93,7 @@ impl Fleet {
         let pss_kib = pss_kib(cloud.process().id()?)?;
         let at = cloud.addresses();
         let plant = Arc::new(Plant {
-            dialers: Dialers::new(at.quic, at.websocket)?,
+            dialers: Dialers::new(at.quic, at.websocket, size.handshakes)?,
             tally: Tally::default(),
             began: Instant::now(),
             window: size.window,
@@ -105,11 +106,11 @@ impl Fleet {
             nodes: nodes.collect(),
             agents: JoinSet::new(),
         };
-        fleet.power_up(identities, size, run_of(directory)?);
+        fleet.power_up(identities, size, run_of(directory)?)?;
         Ok((fleet, pss_kib))
     }
 
-    fn power_up(&mut self, identities: Vec<Identity>, size: Size, run: u64) {
+    fn power_up(&mut self, identities: Vec<Identity>, size: Size, run: u64) -> Result<()> {
         // An agent's lineage must be fresh in every run, as after a lost disk.
         let mut numbers = Numbers(size.seed ^ run.rotate_left(32));
         let over_ms = size.agents as u64 * POWER_UP_MS_PER_THOUSAND / 1_000;
@@ -121,9 +122,10 @@ impl Fleet {
             };
             let pause = Duration::from_millis(numbers.below(over_ms.max(1)));
             let own = Numbers(numbers.next());
-            let agent = Agent::new(Arc::clone(&self.plant), number, identity, routes, own);
+            let agent = Agent::new(Arc::clone(&self.plant), number, identity, routes, own)?;
             self.agents.spawn(agent.run(pause));
         }
+        Ok(())
     }
 
     /// Waits until every agent had a Welcome since `began`.
