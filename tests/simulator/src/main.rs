@@ -4,12 +4,13 @@
 //! messages, the dialling of `edge_core::link`, the ledger of `edge_core::outbox`. What an agent does not have
 //! here are models and a disk. A seed fixes every random number of the agents.
 //!
-//! [`identity`] enrolls, [`agent`] lives, [`wire`] connects, [`storm`] kills cloudcore and measures, [`operator`]
-//! watches through the public API.
+//! [`identity`] enrolls, [`agent`] lives, [`wire`] connects, [`storm`] kills cloudcore and measures, [`siege`] attacks
+//! it, [`operator`] watches through the public API.
 
 mod agent;
 mod identity;
 mod operator;
+mod siege;
 mod storm;
 mod tally;
 mod wire;
@@ -51,6 +52,8 @@ enum Command {
     },
     /// Connect the fleet, kill cloudcore, start it again; fails unless everybody is back in time
     Storm(FleetArguments),
+    /// Connect the fleet and let strangers attack cloudcore; fails unless fleet and operator hardly notice
+    Siege(FleetArguments),
 }
 
 #[derive(Args, Clone)]
@@ -122,6 +125,11 @@ async fn run(command: Command) -> Result<()> {
             let summary = storm::run(&arguments.directory, arguments.size()).await?;
             println!("{}", serde_json::to_string_pretty(&summary)?);
             judge(&summary)
+        }
+        Command::Siege(arguments) => {
+            let siege = siege::run(&arguments.directory, arguments.size()).await?;
+            println!("{}", serde_json::to_string_pretty(&siege)?);
+            siege.judge()
         }
     }
 }

@@ -87,9 +87,20 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts cloudcore, enrolls who is missing, and lets every agent begin.
     pub(crate) async fn start(directory: &Path, size: Size) -> Result<(Self, u64)> {
+        let (fleet, _, pss_kib) = Self::start_with_spares(directory, size, 0).await?;
+        Ok((fleet, pss_kib))
+    }
+
+    /// Like [`Fleet::start`]; the last `spares` nodes are enrolled and do not run.
+    pub(crate) async fn start_with_spares(
+        directory: &Path,
+        size: Size,
+        spares: usize,
+    ) -> Result<(Self, Vec<Identity>, u64)> {
         std::fs::create_dir_all(directory).context("making the directory")?;
         let mut cloud = Cloud::start(directory).await?;
-        let identities = identity::load_or_enroll(&cloud, directory, size.agents).await?;
+        let mut identities = identity::load_or_enroll(&cloud, directory, size.agents).await?;
+        let spare = identities.split_off(identities.len().saturating_sub(spares));
         let pss_kib = pss_kib(cloud.process().id()?)?;
         let at = cloud.addresses();
         let plant = Arc::new(Plant {
@@ -107,7 +118,7 @@ impl Fleet {
             agents: JoinSet::new(),
         };
         fleet.power_up(identities, size, run_of(directory)?)?;
-        Ok((fleet, pss_kib))
+        Ok((fleet, spare, pss_kib))
     }
 
     fn power_up(&mut self, identities: Vec<Identity>, size: Size, run: u64) -> Result<()> {
@@ -254,7 +265,7 @@ fn run_of(directory: &Path) -> Result<u64> {
 }
 
 /// The proportional set size of a process.
-fn pss_kib(pid: u32) -> Result<u64> {
+pub(crate) fn pss_kib(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let number = line.and_then(|line| line.split_whitespace().next());

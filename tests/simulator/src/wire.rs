@@ -66,6 +66,13 @@ pub(crate) struct Keys {
     websocket: TlsConnector,
 }
 
+impl Keys {
+    /// For whoever makes packets of its own.
+    pub(crate) fn quic(&self) -> ClientConfig {
+        self.quic.clone()
+    }
+}
+
 impl Dialers {
     pub(crate) fn new(
         quic: SocketAddr,
