@@ -121,6 +121,15 @@ async fn text(app: &App) -> Result<String, StoreError> {
         "When the server certificate ends",
         expires,
     );
+    let resumed = i64::try_from(app.pki.credentials().resumed()).unwrap_or(i64::MAX);
+    let name = "cloudcore_tls_resumed_total";
+    one(
+        &mut text,
+        name,
+        "counter",
+        "TLS sessions that nodes resumed by a ticket",
+        resumed,
+    );
     let refused = i64::try_from(app.metrics.refused.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
     let name = "cloudcore_refused_total";
     one(

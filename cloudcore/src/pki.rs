@@ -27,6 +27,7 @@ mod live;
 mod node;
 mod server;
 pub(crate) mod show;
+mod tickets;
 
 pub(crate) use authority::Authority;
 pub(crate) use error::PkiError;

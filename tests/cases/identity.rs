@@ -4,12 +4,13 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fleet_api::{AuditList, NodePhase};
 use millwright_tests::agent::{AgentOptions, enroll};
 use millwright_tests::cloud::Cloud;
 use millwright_tests::fleet::Fleet;
 use millwright_tests::wait::until;
+use rustix::process::Signal;
 
 const CUT_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -114,6 +115,44 @@ async fn a_revoked_node_is_cut_off_and_stays_out() -> Result<()> {
         Ok((refused(&fleet.agent.process().log_text()?) > before).then_some(()))
     })
     .await?;
+    assert_eq!(fleet.node()?.status.transport, None);
+    Ok(())
+}
+
+/// How many TLS sessions this process of cloudcore has resumed.
+async fn resumed(fleet: &Fleet) -> Result<u64> {
+    let url = format!("http://{}/metrics", fleet.cloud.addresses().metrics);
+    let text = reqwest::get(url).await?.text().await?;
+    let mut lines = text.lines();
+    let count = lines.find_map(|line| line.strip_prefix("cloudcore_tls_resumed_total "));
+    Ok(count.context("no such metric")?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_resumes_at_a_restarted_cloud_and_a_revoked_one_has_nothing_from_it() -> Result<()>
+{
+    let mut fleet = Fleet::start(AgentOptions::quick()?).await?;
+    fleet.connected(CUT_DEADLINE).await?;
+    let sessions = |log: &str| log.matches("connected to cloudcore").count();
+    fleet.cloud.kill_and_restart().await?;
+    until("a resumed session", CUT_DEADLINE, async || {
+        let back = sessions(&fleet.agent.process().log_text()?) >= 2;
+        Ok((back && resumed(&fleet).await? > 0).then_some(()))
+    })
+    .await?;
+
+    // It learns of its revocation only when it shows its ticket.
+    fleet.agent.process().signal(Signal::STOP)?;
+    fleet.cloud.fleetctl(&["node", "revoke", Fleet::NODE])?;
+    fleet.cloud.kill_and_restart().await?;
+    let before = sessions(&fleet.agent.process().log_text()?);
+    fleet.agent.process().signal(Signal::CONT)?;
+    until("refusal of the resumed session", CUT_DEADLINE, async || {
+        let refused = fleet.agent.process().log_text()?.contains("revoked");
+        Ok((refused && resumed(&fleet).await? > 0).then_some(()))
+    })
+    .await?;
+    assert_eq!(sessions(&fleet.agent.process().log_text()?), before);
     assert_eq!(fleet.node()?.status.transport, None);
     Ok(())
 }

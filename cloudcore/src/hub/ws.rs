@@ -25,7 +25,9 @@ use millwright_proto::frame::{FRAME_BYTES_MAX, PROTOCOL};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -47,10 +49,10 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Unsent bytes kept beyond one message.
 const WRITE_BUFFER_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
 
-/// From the connection to its first byte: agents speak at once.
-const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(5);
+/// From the connection to its whole first message: agents speak at once, and it is one or two packets.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Connections that have said nothing yet: well below the files a process may have.
+/// Connections that have not said a whole message yet: well below the files a process may have.
 const SILENT_MAX: usize = 4_096;
 
 /// How long a goodbye may take.
@@ -62,14 +64,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// TLS that lets only nodes in.
-pub(super) fn acceptor(parts: &HubParts) -> TlsAcceptor {
+pub(super) fn acceptor(parts: &HubParts) -> Arc<ServerConfig> {
     let mut tls = millwright_identity::renewed_server_config_for_nodes(&parts.credentials);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    TlsAcceptor::from(Arc::new(tls))
+    Arc::new(tls)
 }
 
 /// Accepts until the server drains.
-pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAcceptor) {
+pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: Arc<ServerConfig>) {
     let door = Door::new(WEBSOCKET_WAIT_MAX);
     let silent = Arc::new(Semaphore::new(SILENT_MAX));
     let mut shutdown = hub.shutdown.clone();
@@ -84,13 +86,13 @@ pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAc
             // Dropping the stream refuses it; the agent comes back with jitter.
             Ok(_) if silent.available_permits() == 0 || door.is_full() => {}
             Ok((stream, _)) => {
-                let (hub, acceptor, door) = (Arc::clone(&hub), acceptor.clone(), door.clone());
+                let (hub, acceptor, door) = (Arc::clone(&hub), Arc::clone(&acceptor), door.clone());
                 let silent = Arc::clone(&silent);
                 connections.spawn(async move {
-                    if !speaks(&stream, &silent).await {
+                    let Some(begun) = speaks(stream, &silent).await else {
                         return;
-                    }
-                    match door.pass(open(stream, acceptor)).await {
+                    };
+                    match door.pass(open(begun, acceptor)).await {
                         Ok(Ok((stream, identity))) => exchange(hub, identity, stream).await,
                         Ok(Err(reason)) => {
                             tracing::debug!(reason, "a TLS handshake of an agent failed")
@@ -112,24 +114,24 @@ pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, acceptor: TlsAc
     drop(tokio::time::timeout(CLOSE_WITHIN * 2, ended).await);
 }
 
-/// Waits for the first byte. Until then a connection costs no more than its file, so those that are opened
-/// and say nothing have a bound of their own and do not stand in the door.
-async fn speaks(stream: &TcpStream, silent: &Semaphore) -> bool {
-    let Ok(_permit) = silent.try_acquire() else {
-        return false;
-    };
-    let first = tokio::time::timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await;
-    matches!(first, Ok(Ok(1..)))
+/// Reads the first message, whole. Until it is there a connection costs no more than its file and a few KiB, so those
+/// that are opened and say nothing, or one byte at a time, have a bound of their own and do not stand in the door.
+async fn speaks(stream: TcpStream, silent: &Semaphore) -> Option<StartHandshake<TcpStream>> {
+    let _permit = silent.try_acquire().ok()?;
+    stream.set_nodelay(true).ok()?;
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+    let begun = tokio::time::timeout(FIRST_MESSAGE_WITHIN, hello).await;
+    begun.ok()?.ok()
 }
 
 type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 
-async fn open(stream: TcpStream, acceptor: TlsAcceptor) -> Result<(Stream, NodeIdentity), String> {
-    stream
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
-    let stream = acceptor
-        .accept(stream)
+async fn open(
+    begun: StartHandshake<TcpStream>,
+    acceptor: Arc<ServerConfig>,
+) -> Result<(Stream, NodeIdentity), String> {
+    let stream = begun
+        .into_stream(acceptor)
         .await
         .map_err(|error| error.to_string())?;
     let leaf = stream

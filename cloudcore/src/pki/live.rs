@@ -9,15 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use millwright_identity::{ServerCredentials, TrustDomain};
+use millwright_identity::{ServerCredentials, TicketSecrets, TrustDomain};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::server::ServerIdentity;
-use super::{Authority, PkiError};
+use super::{Authority, PkiError, tickets};
 use crate::signals::draining;
 
-/// How often it is looked at. Six small files; a person who rotated wants to see it done.
+/// How often it is looked at. Seven small files; a person who rotated wants to see it done.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// What is replaced as one.
@@ -25,6 +25,7 @@ struct Current {
     authority: Arc<Authority>,
     server: ServerIdentity,
     node_cas: Vec<CertificateDer<'static>>,
+    tickets: TicketSecrets,
 }
 
 /// See the module. Share it in the `App`.
@@ -59,7 +60,7 @@ impl Pki {
     ) -> Result<Self, PkiError> {
         let current = Current::open(directory, fleet, public_names, now)?;
         let own = current.server.certified_key();
-        let credentials = ServerCredentials::new(own, &current.node_cas)?;
+        let credentials = ServerCredentials::new(own, &current.node_cas, &current.tickets)?;
         Ok(Self {
             directory: directory.to_owned(),
             fleet: fleet.clone(),
@@ -75,21 +76,31 @@ impl Pki {
     /// As [`Pki::open`]; nothing has changed then.
     pub(crate) fn refresh(&self, now: Timestamp) -> Result<bool, PkiError> {
         let fresh = Current::open(&self.directory, &self.fleet, &self.public_names, now)?;
-        let same = {
+        let (same, same_tickets) = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            current.server.is_same(&fresh.server) && current.node_cas == fresh.node_cas
+            let same = current.server.is_same(&fresh.server) && current.node_cas == fresh.node_cas;
+            (same, current.tickets == fresh.tickets)
         };
-        if same {
+        if same && same_tickets {
             return Ok(false);
         }
         let own = fresh.server.certified_key();
-        self.credentials.replace(own, &fresh.node_cas)?;
+        self.credentials
+            .replace(own, &fresh.node_cas, &fresh.tickets)?;
+        if same {
+            self.take(fresh);
+            return Ok(true);
+        }
         tracing::info!(
             server_certificate_ends = %fresh.server.expires, node_cas = fresh.node_cas.len(),
             "new certificates are in use; sessions go on"
         );
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.take(fresh);
         Ok(true)
+    }
+
+    fn take(&self, fresh: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     /// What signs now.
@@ -148,6 +159,7 @@ impl Current {
         Ok(Self {
             server: authority.server(public_names, now)?,
             node_cas: authority.node_cas(now),
+            tickets: tickets::secrets(directory, now)?,
             authority: Arc::new(authority),
         })
     }

@@ -108,6 +108,8 @@ impl QuicDialer {
             .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
             .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
             .send_window(SEND_WINDOW_BYTES)
+            // Probes of 1,400 bytes each on metered links, and the agent sends little.
+            .mtu_discovery_config(None)
             .datagram_receive_buffer_size(None);
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport));

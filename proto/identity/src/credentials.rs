@@ -2,8 +2,10 @@
 //!
 //! TLS settings made from these follow every replacement: the next handshake shows the new certificate, and a live
 //! connection is not touched. Remembered TLS sessions are dropped with the certificate they began with, else a
-//! resumed one would go on standing for the old certificate, which is not shown and so not verified again.
+//! resumed one would go on standing for the old certificate, which is not shown and so not verified again. Cloudcore
+//! remembers none: nodes carry theirs as tickets.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -13,18 +15,14 @@ use rustls::client::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{
-    ClientHello, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
-};
+use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::{DigitallySignedStruct, DistinguishedName, NamedGroup, SignatureScheme, sign};
 
+use crate::tickets::{TICKET_LIFE_S, TicketSecrets, Tickets};
 use crate::tls::{CertifiedKey, TlsError, node_verifier, signing};
 
 /// Servers a node remembers sessions of: cloudcore is one, under one name.
 const CLIENT_SESSIONS_MAX: usize = 8;
-
-/// TLS sessions cloudcore remembers. About 1.5 KiB each; a node whose session was forgotten shakes hands in full.
-const SERVER_SESSIONS_MAX: usize = 4096;
 
 /// What is replaced as one. The lock is held to copy or to swap a pointer, never while anything else happens.
 #[derive(Debug)]
@@ -127,16 +125,19 @@ impl ClientSessionStore for NodeCredentials {
     }
 }
 
-/// The certificate of cloudcore and the CAs whose nodes it lets in, for [`crate::renewed_server_config`] and
-/// [`crate::renewed_server_config_for_nodes`].
+/// The certificate of cloudcore, the CAs whose nodes it lets in, and what their tickets are sealed with, for
+/// [`crate::renewed_server_config`] and [`crate::renewed_server_config_for_nodes`].
 #[derive(Debug)]
-pub struct ServerCredentials(Held<Server>);
+pub struct ServerCredentials {
+    held: Held<Server>,
+    resumed: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Server {
     own: Arc<sign::CertifiedKey>,
     nodes: Arc<dyn ClientCertVerifier>,
-    sessions: Arc<ServerSessionMemoryCache>,
+    tickets: Tickets,
 }
 
 impl ServerCredentials {
@@ -144,8 +145,15 @@ impl ServerCredentials {
     ///
     /// # Errors
     /// When chain and key do not fit, or a CA cannot be used.
-    pub fn new(own: CertifiedKey, node_cas: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
-        Ok(Self(Held::new(Server::new(own, node_cas)?)))
+    pub fn new(
+        own: CertifiedKey,
+        node_cas: &[CertificateDer<'static>],
+        secrets: &TicketSecrets,
+    ) -> Result<Self, TlsError> {
+        Ok(Self {
+            held: Held::new(Server::new(own, node_cas, secrets)?),
+            resumed: AtomicU64::new(0),
+        })
     }
 
     /// Shows another certificate, and lets in nodes of other CAs, from the next handshake on.
@@ -156,43 +164,56 @@ impl ServerCredentials {
         &self,
         own: CertifiedKey,
         node_cas: &[CertificateDer<'static>],
+        secrets: &TicketSecrets,
     ) -> Result<(), TlsError> {
-        self.0.set(Server::new(own, node_cas)?);
+        self.held.set(Server::new(own, node_cas, secrets)?);
         Ok(())
+    }
+
+    /// How many sessions were resumed by a ticket since the start.
+    #[must_use]
+    pub fn resumed(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
     }
 }
 
 impl Server {
-    fn new(own: CertifiedKey, node_cas: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
+    fn new(
+        own: CertifiedKey,
+        node_cas: &[CertificateDer<'static>],
+        secrets: &TicketSecrets,
+    ) -> Result<Self, TlsError> {
         Ok(Self {
             own: signing(own)?,
             nodes: node_verifier(node_cas)?,
-            sessions: ServerSessionMemoryCache::new(SERVER_SESSIONS_MAX),
+            tickets: Tickets::new(secrets, node_cas),
         })
     }
 }
 
 impl ResolvesServerCert for ServerCredentials {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<sign::CertifiedKey>> {
-        Some(Arc::clone(&self.0.get().own))
+        Some(Arc::clone(&self.held.get().own))
     }
 }
 
-impl StoresServerSessions for ServerCredentials {
-    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.0.get().sessions.put(key, value)
-    }
-
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get().sessions.get(key)
-    }
-
-    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get().sessions.take(key)
-    }
-
-    fn can_cache(&self) -> bool {
+impl ProducesTickets for ServerCredentials {
+    fn enabled(&self) -> bool {
         true
+    }
+
+    fn lifetime(&self) -> u32 {
+        TICKET_LIFE_S
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.held.get().tickets.seal(plain, UnixTime::now())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        let session = self.held.get().tickets.open(cipher, UnixTime::now())?;
+        self.resumed.fetch_add(1, Ordering::Relaxed);
+        Some(session)
     }
 }
 
@@ -208,7 +229,7 @@ impl ClientCertVerifier for ServerCredentials {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let nodes = Arc::clone(&self.0.get().nodes);
+        let nodes = Arc::clone(&self.held.get().nodes);
         nodes.verify_client_cert(end_entity, intermediates, now)
     }
 
@@ -218,7 +239,7 @@ impl ClientCertVerifier for ServerCredentials {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let nodes = Arc::clone(&self.0.get().nodes);
+        let nodes = Arc::clone(&self.held.get().nodes);
         nodes.verify_tls12_signature(message, certificate, signature)
     }
 
@@ -228,12 +249,12 @@ impl ClientCertVerifier for ServerCredentials {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let nodes = Arc::clone(&self.0.get().nodes);
+        let nodes = Arc::clone(&self.held.get().nodes);
         nodes.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.get().nodes.supported_verify_schemes()
+        self.held.get().nodes.supported_verify_schemes()
     }
 }
 

@@ -30,6 +30,7 @@ mod node;
 mod pin;
 mod proof;
 mod secret;
+mod tickets;
 mod tls;
 mod verifier;
 
@@ -40,6 +41,7 @@ pub use node::{IdentityError, NodeIdentity, TrustDomain};
 pub use pin::{PinError, RootPin};
 pub use proof::{ProofError, renewal_statement, verify_identity_proof};
 pub use secret::Secret;
+pub use tickets::{TICKET_LIFE_S, TICKET_SECRET_BYTES, TicketSecrets};
 pub use tls::{
     CertifiedKey, TlsError, node_client_config, pinned_client_config, renewed_server_config,
     renewed_server_config_for_nodes, rooted_client_config, server_config, server_config_for_nodes,

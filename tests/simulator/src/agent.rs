@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::identity::Identity;
 use crate::tally::Tally;
-use crate::wire::{Dialers, KEEP_ALIVE, Wire};
+use crate::wire::{Dialers, KEEP_ALIVE, Keys, Wire};
 
 /// Records on their way at once, as the agent has it.
 const IN_FLIGHT_RECORDS_MAX: u64 = 64;
@@ -71,6 +71,7 @@ pub(crate) struct Agent {
     plant: Arc<Plant>,
     number: usize,
     identity: Identity,
+    keys: Keys,
     numbers: Numbers,
     dialler: Dialler,
     ledger: Ledger,
@@ -96,11 +97,12 @@ impl Agent {
         identity: Identity,
         routes: Routes,
         mut numbers: Numbers,
-    ) -> Self {
+    ) -> Result<Self> {
         let first_window =
             numbers.below(u64::try_from(plant.window.as_millis()).unwrap_or(u64::MAX));
-        Self {
+        Ok(Self {
             number,
+            keys: plant.dialers.keys(&identity)?,
             identity,
             dialler: Dialler::new(routes, Probing::default(), plant.now_ms()),
             ledger: Ledger::new(QUOTA_BYTES),
@@ -112,7 +114,7 @@ impl Agent {
             phase: 0,
             numbers,
             plant,
-        }
+        })
     }
 
     /// Runs for good, beginning after `pause`.
@@ -164,7 +166,7 @@ impl Agent {
         let plant = Arc::clone(&self.plant);
         let mut wire = plant
             .dialers
-            .dial(transport, self.number, &self.identity)
+            .dial(transport, self.number, &self.keys)
             .await?;
         wire.send(&up(uplink::Body::Hello(self.hello()))).await?;
         match wire.receive().await?.body {
@@ -273,7 +275,7 @@ impl Agent {
 
     async fn probe(&mut self) -> bool {
         let timeout = Duration::from_millis(edge_core::link::QUIC_DIAL_MS);
-        let probe = self.plant.dialers.probe(self.number, &self.identity);
+        let probe = self.plant.dialers.probe(self.number, &self.keys);
         let answered = matches!(
             tokio::time::timeout(timeout, Box::pin(probe)).await,
             Ok(Ok(()))

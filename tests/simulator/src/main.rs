@@ -4,12 +4,13 @@
 //! messages, the dialling of `edge_core::link`, the ledger of `edge_core::outbox`. What an agent does not have
 //! here are models and a disk. A seed fixes every random number of the agents.
 //!
-//! [`identity`] enrolls, [`agent`] lives, [`wire`] connects, [`storm`] kills cloudcore and measures, [`operator`]
-//! watches through the public API.
+//! [`identity`] enrolls, [`agent`] lives, [`wire`] connects, [`storm`] kills cloudcore and measures, [`siege`] attacks
+//! it, [`operator`] watches through the public API.
 
 mod agent;
 mod identity;
 mod operator;
+mod siege;
 mod storm;
 mod tally;
 mod wire;
@@ -22,6 +23,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::storm::{Fleet, Size, Summary};
+use crate::wire::Handshakes;
 
 /// Longest time until everybody is back after a SIGKILL.
 const BACK_SECONDS_MAX: f64 = 15.0;
@@ -50,6 +52,8 @@ enum Command {
     },
     /// Connect the fleet, kill cloudcore, start it again; fails unless everybody is back in time
     Storm(FleetArguments),
+    /// Connect the fleet and let strangers attack cloudcore; fails unless fleet and operator hardly notice
+    Siege(FleetArguments),
 }
 
 #[derive(Args, Clone)]
@@ -67,6 +71,9 @@ struct FleetArguments {
     window_seconds: u64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Nobody resumes a TLS session: as after a week of one session each
+    #[arg(long)]
+    full_handshakes: bool,
 }
 
 impl FleetArguments {
@@ -76,6 +83,10 @@ impl FleetArguments {
             websocket_percent: self.websocket_percent,
             window: Duration::from_secs(self.window_seconds),
             seed: self.seed,
+            handshakes: match self.full_handshakes {
+                true => Handshakes::Full,
+                false => Handshakes::Resumed,
+            },
         }
     }
 }
@@ -114,6 +125,11 @@ async fn run(command: Command) -> Result<()> {
             let summary = storm::run(&arguments.directory, arguments.size()).await?;
             println!("{}", serde_json::to_string_pretty(&summary)?);
             judge(&summary)
+        }
+        Command::Siege(arguments) => {
+            let siege = siege::run(&arguments.directory, arguments.size()).await?;
+            println!("{}", serde_json::to_string_pretty(&siege)?);
+            siege.judge()
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::agent::{Agent, Numbers, Plant};
 use crate::identity::{self, Identity};
 use crate::operator::{Operator, Seen};
 use crate::tally::{Tally, percentile};
-use crate::wire::Dialers;
+use crate::wire::{Dialers, Handshakes};
 
 /// A cold fleet comes up over this time for every thousand agents: as power comes back to a region.
 const POWER_UP_MS_PER_THOUSAND: u64 = 4_000;
@@ -39,6 +39,7 @@ pub(crate) struct Size {
     pub(crate) websocket_percent: usize,
     pub(crate) window: Duration,
     pub(crate) seed: u64,
+    pub(crate) handshakes: Handshakes,
 }
 
 /// One phase: from a moment until everybody had a Welcome.
@@ -86,13 +87,24 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts cloudcore, enrolls who is missing, and lets every agent begin.
     pub(crate) async fn start(directory: &Path, size: Size) -> Result<(Self, u64)> {
+        let (fleet, _, pss_kib) = Self::start_with_spares(directory, size, 0).await?;
+        Ok((fleet, pss_kib))
+    }
+
+    /// Like [`Fleet::start`]; the last `spares` nodes are enrolled and do not run.
+    pub(crate) async fn start_with_spares(
+        directory: &Path,
+        size: Size,
+        spares: usize,
+    ) -> Result<(Self, Vec<Identity>, u64)> {
         std::fs::create_dir_all(directory).context("making the directory")?;
         let mut cloud = Cloud::start(directory).await?;
-        let identities = identity::load_or_enroll(&cloud, directory, size.agents).await?;
+        let mut identities = identity::load_or_enroll(&cloud, directory, size.agents).await?;
+        let spare = identities.split_off(identities.len().saturating_sub(spares));
         let pss_kib = pss_kib(cloud.process().id()?)?;
         let at = cloud.addresses();
         let plant = Arc::new(Plant {
-            dialers: Dialers::new(at.quic, at.websocket)?,
+            dialers: Dialers::new(at.quic, at.websocket, size.handshakes)?,
             tally: Tally::default(),
             began: Instant::now(),
             window: size.window,
@@ -105,11 +117,11 @@ impl Fleet {
             nodes: nodes.collect(),
             agents: JoinSet::new(),
         };
-        fleet.power_up(identities, size, run_of(directory)?);
-        Ok((fleet, pss_kib))
+        fleet.power_up(identities, size, run_of(directory)?)?;
+        Ok((fleet, spare, pss_kib))
     }
 
-    fn power_up(&mut self, identities: Vec<Identity>, size: Size, run: u64) {
+    fn power_up(&mut self, identities: Vec<Identity>, size: Size, run: u64) -> Result<()> {
         // An agent's lineage must be fresh in every run, as after a lost disk.
         let mut numbers = Numbers(size.seed ^ run.rotate_left(32));
         let over_ms = size.agents as u64 * POWER_UP_MS_PER_THOUSAND / 1_000;
@@ -121,9 +133,10 @@ impl Fleet {
             };
             let pause = Duration::from_millis(numbers.below(over_ms.max(1)));
             let own = Numbers(numbers.next());
-            let agent = Agent::new(Arc::clone(&self.plant), number, identity, routes, own);
+            let agent = Agent::new(Arc::clone(&self.plant), number, identity, routes, own)?;
             self.agents.spawn(agent.run(pause));
         }
+        Ok(())
     }
 
     /// Waits until every agent had a Welcome since `began`.
@@ -252,7 +265,7 @@ fn run_of(directory: &Path) -> Result<u64> {
 }
 
 /// The proportional set size of a process.
-fn pss_kib(pid: u32) -> Result<u64> {
+pub(crate) fn pss_kib(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let number = line.and_then(|line| line.split_whitespace().next());

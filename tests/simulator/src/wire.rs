@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use edge_core::link::Transport;
 use futures_util::{SinkExt as _, StreamExt as _};
-use millwright_identity::{CertifiedKey, SERVER_NAME, rooted_client_config, server_name};
+use millwright_identity::{
+    CertifiedKey, NodeCredentials, SERVER_NAME, node_client_config, server_name,
+};
 use millwright_proto::frame::{self, PROTOCOL};
 use millwright_proto::link::{Downlink, Uplink};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -46,16 +48,44 @@ pub(crate) struct Dialers {
     websocket: SocketAddr,
     endpoints: Vec<Endpoint>,
     transport: Arc<TransportConfig>,
+    handshakes: Handshakes,
+}
+
+/// How agents that had a session shake hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshakes {
+    /// They show the ticket of the session before, as agents do.
+    Resumed,
+    /// In full: as after a week of one session each, or when cloudcore lost its secrets.
+    Full,
+}
+
+/// With what one agent dials, made once. Remembers its tickets.
+pub(crate) struct Keys {
+    quic: ClientConfig,
+    websocket: TlsConnector,
+}
+
+impl Keys {
+    /// For whoever makes packets of its own.
+    pub(crate) fn quic(&self) -> ClientConfig {
+        self.quic.clone()
+    }
 }
 
 impl Dialers {
-    pub(crate) fn new(quic: SocketAddr, websocket: SocketAddr) -> Result<Self> {
+    pub(crate) fn new(
+        quic: SocketAddr,
+        websocket: SocketAddr,
+        handshakes: Handshakes,
+    ) -> Result<Self> {
         let mut transport = TransportConfig::default();
         transport
             .keep_alive_interval(Some(KEEP_ALIVE))
             .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()))
             .max_concurrent_bidi_streams(VarInt::from_u32(0))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .mtu_discovery_config(None)
             .datagram_receive_buffer_size(None);
         let endpoints = (0..ENDPOINTS).map(|_| endpoint()).collect::<Result<_>>()?;
         Ok(Self {
@@ -63,6 +93,23 @@ impl Dialers {
             websocket,
             endpoints,
             transport: Arc::new(transport),
+            handshakes,
+        })
+    }
+
+    /// With what the agent of this identity dials.
+    pub(crate) fn keys(&self, identity: &Identity) -> Result<Keys> {
+        let tls = tls(identity, self.handshakes)?;
+        let speaking = |protocol: &str| {
+            let mut tls = tls.clone();
+            tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+            tls
+        };
+        let mut quic = ClientConfig::new(Arc::new(QuicClientConfig::try_from(speaking(PROTOCOL))?));
+        quic.transport_config(Arc::clone(&self.transport));
+        Ok(Keys {
+            quic,
+            websocket: TlsConnector::from(Arc::new(speaking("http/1.1"))),
         })
     }
 
@@ -71,11 +118,11 @@ impl Dialers {
         &self,
         transport: Transport,
         number: usize,
-        identity: &Identity,
+        keys: &Keys,
     ) -> Result<Wire> {
         match transport {
             Transport::Quic => {
-                let connection = self.connect(number, identity).await?;
+                let connection = self.connect(number, keys).await?;
                 let (send, receive) = connection.open_bi().await?;
                 let buffer = BytesMut::new();
                 Ok(Wire::Quic {
@@ -88,9 +135,7 @@ impl Dialers {
             Transport::WebSocket => {
                 let socket = TcpStream::connect(self.websocket).await?;
                 socket.set_nodelay(true)?;
-                let mut tls = tls(identity)?;
-                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-                let stream = TlsConnector::from(Arc::new(tls)).connect(server_name(), socket);
+                let stream = keys.websocket.connect(server_name(), socket);
                 let mut request =
                     format!("wss://{}/session", self.websocket).into_client_request()?;
                 request
@@ -109,21 +154,16 @@ impl Dialers {
     }
 
     /// Handshake only.
-    pub(crate) async fn probe(&self, number: usize, identity: &Identity) -> Result<()> {
-        let connection = self.connect(number, identity).await?;
+    pub(crate) async fn probe(&self, number: usize, keys: &Keys) -> Result<()> {
+        let connection = self.connect(number, keys).await?;
         connection.close(VarInt::from_u32(0), b"probe");
         Ok(())
     }
 
-    async fn connect(&self, number: usize, identity: &Identity) -> Result<Connection> {
-        let mut tls = tls(identity)?;
-        tls.alpn_protocols = vec![PROTOCOL.as_bytes().to_vec()];
-        let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-        config.transport_config(Arc::clone(&self.transport));
+    async fn connect(&self, number: usize, keys: &Keys) -> Result<Connection> {
         let endpoint = &self.endpoints[number % self.endpoints.len()];
-        Ok(endpoint
-            .connect_with(config, self.quic, SERVER_NAME)?
-            .await?)
+        let connecting = endpoint.connect_with(keys.quic.clone(), self.quic, SERVER_NAME)?;
+        Ok(connecting.await?)
     }
 }
 
@@ -141,15 +181,17 @@ fn endpoint() -> Result<Endpoint> {
     )?)
 }
 
-/// Full handshakes only: the worst that a returning fleet can ask for.
-fn tls(identity: &Identity) -> Result<rustls::ClientConfig> {
+fn tls(identity: &Identity, handshakes: Handshakes) -> Result<rustls::ClientConfig> {
     let chain = identity.chain.iter().cloned().map(CertificateDer::from);
-    let own = CertifiedKey {
+    let own = NodeCredentials::new(CertifiedKey {
         chain: chain.collect(),
         key: PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.clone())),
-    };
-    let mut tls = rooted_client_config(CertificateDer::from(identity.root.clone()), Some(own))?;
-    tls.resumption = Resumption::disabled();
+    })?;
+    let root = CertificateDer::from(identity.root.clone());
+    let mut tls = node_client_config(root, &Arc::new(own))?;
+    if handshakes == Handshakes::Full {
+        tls.resumption = Resumption::disabled();
+    }
     Ok(tls)
 }
 

@@ -2,7 +2,7 @@ use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use quinn_proto::ConnectionIdGenerator;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::super::cid::{LastingIds, first_made};
+use super::super::cid::{LastingIds, made_by};
 use super::*;
 
 const KEY: [u8; 64] = [5; 64];
@@ -37,7 +37,7 @@ async fn an_agent_obeys_the_reset_that_only_the_key_can_make() {
         .connect(server.local_addr().unwrap(), "cloud")
         .unwrap();
     let incoming = server.accept().await.unwrap();
-    let (accepted, id) = first_made(|| incoming.accept());
+    let (accepted, id) = made_by(|| incoming.accept());
     let _served = accepted.unwrap().await.unwrap();
     let session = dialling.await.unwrap();
     let agent = client.local_addr().unwrap();

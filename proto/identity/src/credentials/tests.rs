@@ -29,6 +29,13 @@ fn shake(
     Ok((server.handshake_kind().unwrap(), leaf))
 }
 
+fn secrets(byte: u8) -> TicketSecrets {
+    TicketSecrets {
+        newest: [byte; 32],
+        before: None,
+    }
+}
+
 fn ends(fleet: &Fleet) -> (Arc<NodeCredentials>, Arc<ServerCredentials>, CertifiedKey) {
     let first = fleet.node(&node_leaf());
     let leaf = CertifiedKey {
@@ -36,7 +43,9 @@ fn ends(fleet: &Fleet) -> (Arc<NodeCredentials>, Arc<ServerCredentials>, Certifi
         key: first.key.clone_key(),
     };
     let node = NodeCredentials::new(first).unwrap();
-    let server = ServerCredentials::new(fleet.cloud(&cloud_leaf()), &[fleet.node_ca()]).unwrap();
+    let server =
+        ServerCredentials::new(fleet.cloud(&cloud_leaf()), &[fleet.node_ca()], &secrets(1))
+            .unwrap();
     (Arc::new(node), Arc::new(server), leaf)
 }
 
@@ -129,13 +138,38 @@ fn nodes_of_the_old_and_the_new_ca_get_in_until_the_old_one_is_taken_away() {
 
     let own = || old.cloud(&cloud_leaf());
     server
-        .replace(own(), &[new.node_ca(), old.node_ca()])
+        .replace(own(), &[new.node_ca(), old.node_ca()], &secrets(1))
         .unwrap();
     assert!(shake(&of_old, &settings).is_ok());
     assert!(shake(&of_new, &settings).is_ok());
 
-    server.replace(own(), &[new.node_ca()]).unwrap();
+    server
+        .replace(own(), &[new.node_ca()], &secrets(1))
+        .unwrap();
     // It remembers a session, and must not resume it.
     assert!(shake(&of_old, &settings).is_err());
     assert!(shake(&of_new, &settings).is_ok());
+}
+
+#[test]
+fn a_node_resumes_at_the_next_process_and_is_known_by_the_same_leaf() {
+    let fleet = Fleet::new();
+    let (node, first, own) = ends(&fleet);
+    let client = Arc::new(node_client_config(fleet.root(), &node).unwrap());
+    let process =
+        |server: &Arc<ServerCredentials>| Arc::new(renewed_server_config_for_nodes(server));
+    assert_eq!(
+        shake(&client, &process(&first)).unwrap().0,
+        HandshakeKind::Full
+    );
+    let next = |byte| {
+        let cloud = fleet.cloud(&cloud_leaf());
+        Arc::new(ServerCredentials::new(cloud, &[fleet.node_ca()], &secrets(byte)).unwrap())
+    };
+    let (how, leaf) = shake(&client, &process(&next(1))).unwrap();
+    assert_eq!((how, &leaf), (HandshakeKind::Resumed, &own.chain[0]));
+    // Another fleet's secrets, or lost ones: in full, and it goes on from there.
+    let other = process(&next(2));
+    assert_eq!(shake(&client, &other).unwrap().0, HandshakeKind::Full);
+    assert_eq!(shake(&client, &other).unwrap().0, HandshakeKind::Resumed);
 }
