@@ -42,6 +42,8 @@ pub struct Node {
     pub report: Report,
     /// What it was told last.
     pub desired: Option<Desired>,
+    /// Whether this store knows how far the node has come.
+    pub memory: Memory,
     /// The reported generation an operator decided to overrule; see [`crate::desired::Standing`].
     pub reassert: Option<Generation>,
     /// The reported generation an operator decided to take over.
@@ -60,6 +62,17 @@ pub enum Phase {
     Revoked,
     /// It was taken out of service; its name is free again.
     Decommissioned,
+}
+
+/// Whether the store knows every generation that was ever written for a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// It does.
+    #[default]
+    Whole,
+    /// An older backup was restored and the node has not said Hello since: it may work on generations that
+    /// this store never saw.
+    Restored,
 }
 
 /// Whether a node can be heard.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_core::outbox::Stream;
+use millwright_proto::ids::{Generation, NodeUid};
 
 use crate::event::{Device, LineageId};
 
@@ -75,8 +76,8 @@ pub(crate) struct Books {
     lineages: BTreeMap<LineageId, LineageFacts>,
     /// What may have cost records on which device.
     pub causes: BTreeSet<(Device, Cause)>,
-    /// Nodes that a restored cloud passed before it heard of them.
-    pub overtaken: u64,
+    /// Nodes and generations that an operator made the cloud take over.
+    pub adopted: BTreeSet<(NodeUid, Generation)>,
     /// Requests that reached a model, by release.
     pub requested: BTreeMap<u8, u64>,
     /// Of those, what a kill took with the open window.

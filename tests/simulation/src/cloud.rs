@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_core::outbox::Stream;
 use fleet_core::Snapshot;
-use fleet_core::fleet::Liveness;
+use fleet_core::fleet::{Liveness, Memory};
 use millwright_proto::Digest;
 use millwright_proto::ids::{DeploymentName, Generation, ModelVersion, NodeName, NodeUid};
 
@@ -149,6 +149,8 @@ impl Cloud {
         let open: Vec<WireId> = shared.wires.keys().copied().collect();
         for wire in open {
             shared.cut(wire);
+            // Nothing that was on its way reaches the next process.
+            shared.cloud_closes(wire);
         }
     }
 
@@ -190,6 +192,9 @@ impl Cloud {
         for session in self.store.sessions.values_mut() {
             session.secret_current = None;
             session.secret_previous = None;
+        }
+        for node in self.store.snapshot.nodes.values_mut() {
+            node.memory = Memory::Restored;
         }
         self.counted.forget_after(&self.store.watermarks);
         self.incarnation += 1;

@@ -72,7 +72,6 @@ struct Summary {
     counted: u64,
     declared: u64,
     excused: u64,
-    overtaken: u64,
     slowest_convergence_ms: u64,
 }
 
@@ -193,7 +192,6 @@ fn add(summary: &mut Summary, seed: u64, result: Result<Passed, Box<Failed>>) {
             summary.counted += passed.totals.counted;
             summary.declared += passed.totals.declared;
             summary.excused += passed.totals.excused;
-            summary.overtaken += passed.totals.overtaken;
             let slowest = summary.slowest_convergence_ms.max(passed.converged_ms);
             summary.slowest_convergence_ms = slowest;
         }
@@ -233,7 +231,6 @@ fn tell(summary: &Summary, output: Output) -> ExitCode {
         println!(
             "{} seeds of {} days ({} device days, {} events): {} failed{}\n\
              {} records committed: {} counted once, {} declared lost, {} on disks that were wiped, copied, revoked or lied\n\
-             {} nodes were overtaken by a restored cloud before it heard of them\n\
              everything had converged {} min after the last fault at the latest",
             summary.seeds,
             summary.days,
@@ -248,7 +245,6 @@ fn tell(summary: &Summary, output: Output) -> ExitCode {
             summary.counted,
             summary.declared,
             summary.excused,
-            summary.overtaken,
             summary.slowest_convergence_ms / 60_000,
         );
     }

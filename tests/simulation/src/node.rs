@@ -98,8 +98,6 @@ pub(crate) struct Machine {
     pub was_active: BTreeSet<(ModelName, PackageId, u64)>,
     /// Releases given up here, and under which generation.
     pub gave_up: BTreeSet<(PackageId, u64)>,
-    /// Whether it took over the name of an earlier device.
-    pub(crate) replaces: bool,
     /// Welcomes it got under its present name.
     pub welcomes: u64,
     /// Why the cloud sent this device away last, if it did.
@@ -131,7 +129,6 @@ impl Machine {
             ahead: false,
             was_active: BTreeSet::new(),
             gave_up: BTreeSet::new(),
-            replaces: false,
             welcomes: 0,
             fenced: None,
             journal: 0,
@@ -153,7 +150,6 @@ impl Machine {
         let epochs = self.epochs;
         *self = Self::new(self.device, uid, lineage);
         self.epochs = epochs;
-        self.replaces = true;
     }
 
     /// One durable step or send: the place of a kill.

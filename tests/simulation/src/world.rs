@@ -6,11 +6,11 @@ mod people;
 use std::collections::BTreeMap;
 
 use fleet_core::Snapshot;
-use fleet_core::fleet::{Liveness, Node, NodeStatus, Phase, Report};
+use fleet_core::fleet::{Liveness, Memory, Node, NodeStatus, Phase, Report};
 
 use crate::check::{self, Totals};
 use crate::cloud::{Cloud, Store};
-use crate::event::{DAY, Device, Event, HOUR, MINUTE, Ms};
+use crate::event::{DAY, Device, Event, HOUR, MINUTE, Ms, Up};
 use crate::node::Machine;
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -216,7 +216,7 @@ impl World {
             }
             Event::ToCloud(wire, message) => {
                 if self.passes(wire, &message) {
-                    self.notice_overtaken(&message);
+                    self.check_not_overtaken(&message);
                     self.cloud.receives(wire, message, &mut self.shared);
                     self.cloud_down();
                 }
@@ -266,29 +266,30 @@ impl World {
         }
     }
 
-    /// A restored cloud that changed its mind often enough before it heard of a node again has passed
-    /// the node's number, and cannot know that the node is ahead. That is a known limit; it is told.
-    fn notice_overtaken(&mut self, message: &crate::event::Up) {
-        let crate::event::Up::Hello(hello) = message else {
+    /// A restored cloud must not give a number to a node that may be ahead of it before it has heard how far
+    /// the node is: else the node would follow as if nothing had happened.
+    fn check_not_overtaken(&mut self, message: &Up) {
+        let Up::Hello(hello) = message else {
             return;
         };
         let said = hello.applied.map(|applied| applied.0);
         let stored = self.cloud.stored(hello.uid).map(|stored| stored.0);
-        if stored <= said {
+        let ahead = self
+            .machines
+            .iter()
+            .find(|machine| machine.ahead && machine.uid == hello.uid);
+        let Some(machine) = ahead.filter(|_| stored > said) else {
             return;
-        }
-        for machine in &mut self.machines {
-            if machine.ahead && machine.uid == hello.uid {
-                machine.ahead = false;
-                self.shared
-                    .note(machine.device, "overtaken by a restored cloud", 0, 0);
-                self.shared.books.overtaken += 1;
-            }
+        };
+        let lineage = machine.disk.outbox.lineage;
+        if !self.shared.books.facts(lineage).contested {
+            let text = format!("a restored cloud is at {stored:?} before it heard of {said:?}");
+            self.shared.fail(Some(machine.device), text);
         }
     }
 
     /// Whether a message gets to the cloud; what comes late is put back.
-    fn passes(&mut self, id: u64, message: &crate::event::Up) -> bool {
+    fn passes(&mut self, id: u64, message: &Up) -> bool {
         let Some(wire) = self.shared.wires.get(&id).filter(|wire| wire.cloud_open) else {
             return false;
         };
@@ -326,6 +327,7 @@ fn enrolled(machine: &Machine, site: u64) -> Node {
         certificate_expires_ms: None,
         report: Report::default(),
         desired: None,
+        memory: Memory::Whole,
         reassert: None,
         adopt: None,
         status: NodeStatus::default(),

@@ -8,7 +8,7 @@ use millwright_proto::ids::ModelName;
 
 use super::*;
 use crate::fleet::condition::{State, find};
-use crate::fleet::{Liveness, Phase, SlotReport, SlotState, Transport};
+use crate::fleet::{Liveness, Memory, Phase, SlotReport, SlotState, Transport};
 use crate::rollout::budget::Budget;
 use crate::rollout::gate::Verdict;
 use crate::rollout::waves::WaveSpec;
@@ -355,6 +355,97 @@ fn what_is_adopted_without_a_deployment_stays_until_one_takes_the_node() {
     deploy(&mut fleet, "new", "m@2", &[]);
     settle(&mut fleet);
     assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_restored_cloud_gives_no_number_to_a_node_it_has_not_heard() {
+    let mut fleet = fleet(&["a"]);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    let name: NodeName = "a".parse().unwrap();
+    fleet.nodes.get_mut(&name).unwrap().memory = Memory::Restored;
+    for version in ["m@2", "m@3", "m@2"] {
+        deploy(&mut fleet, "d", version, &[]);
+        settle(&mut fleet);
+    }
+    let node = fleet.nodes.get_mut(&name).unwrap();
+    let told = node.desired.as_ref().unwrap().generation;
+    assert_eq!(told, Generation::new(1));
+    node.memory = Memory::Whole;
+    node.report.applied = Some((Generation::new(2), Digest::of(b"unknown")));
+    settle(&mut fleet);
+    let node = &fleet.nodes[&name];
+    assert!(matches!(Standing::of(node), Standing::Ahead { .. }));
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_device_that_takes_over_a_name_passes_no_gate_for_the_one_before() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[50]);
+    settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(rollout(&fleet, "d", 1).wave, 1);
+    let name: NodeName = "a".parse().unwrap();
+    let mut replaced = node("a");
+    replaced.uid = millwright_proto::ids::NodeUid::from_bytes([9; 16]);
+    fleet.nodes.insert(name.clone(), replaced);
+    settle(&mut fleet);
+    report(&mut fleet, "b", SlotState::Active);
+    settle(&mut fleet);
+    let held = rollout(&fleet, "d", 1);
+    assert_eq!(held.verdict(&name), Verdict::Inconclusive);
+    assert_eq!(held.phase, crate::rollout::Phase::Progressing);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    let done = rollout(&fleet, "d", 1);
+    assert_eq!(done.phase, crate::rollout::Phase::Succeeded);
+}
+
+#[test]
+fn nodes_made_to_follow_the_cloud_again_do_so_within_the_budget() {
+    let names = ["a", "b", "c"];
+    let mut fleet = fleet(&names);
+    deploy(&mut fleet, "d", "m@1", &[]);
+    settle(&mut fleet);
+    for name in names {
+        report(&mut fleet, name, SlotState::Active);
+    }
+    settle(&mut fleet);
+    let only = fleet.deployments.values_mut().next().unwrap();
+    only.strategy.budget = Budget::AtMost(NonZeroU32::MIN);
+    for node in fleet.nodes.values_mut() {
+        node.report.applied = Some((Generation::new(40), Digest::of(b"unknown")));
+        node.reassert = Some(Generation::new(40));
+    }
+    for following in 1..=names.len() {
+        settle(&mut fleet);
+        let told: Vec<&str> = names
+            .into_iter()
+            .filter(|name| generation(&fleet, name) == 41)
+            .collect();
+        assert_eq!(told.len(), following);
+        report(&mut fleet, told[told.len() - 1], SlotState::Active);
+    }
+}
+
+fn generation(fleet: &Snapshot, name: &str) -> u64 {
+    let node = &fleet.nodes[&name.parse::<NodeName>().unwrap()];
+    node.desired.as_ref().unwrap().generation.get()
+}
+
+#[test]
+fn a_node_that_has_not_said_what_it_runs_is_adopted_once_it_does() {
+    let (mut fleet, name) = ahead_with_3();
+    let node = fleet.nodes.get_mut(&name).unwrap();
+    let said = std::mem::take(&mut node.report.slots);
+    node.adopt = Some(Generation::new(40));
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
+    fleet.nodes.get_mut(&name).unwrap().report.slots = said;
+    settle(&mut fleet);
+    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
 }
 
 #[test]

@@ -7,8 +7,11 @@
 //!
 //! A node that restarts looks like one that changes: a site that comes back after a power cut must not
 //! change as a whole. So what changes already moves on only as far as the budget has places for it.
+//!
+//! A node that an operator makes follow the cloud again takes a place too, whatever it is to get: what it runs
+//! is not what the store says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millwright_proto::ids::{ModelName, ModelVersion, NodeName, Version};
 
@@ -17,10 +20,19 @@ use super::{Case, Phase, Rollout};
 use crate::desired::Standing;
 use crate::fleet::Node;
 
+/// Who gets what now.
+pub(super) struct Admitted {
+    /// The version of every node that shall run the model.
+    pub(super) assigned: BTreeMap<NodeName, Version>,
+    /// As in [`super::Progress`].
+    pub(super) waiting: BTreeSet<NodeName>,
+}
+
 /// The version of every node that shall run the model.
-pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<NodeName, Version> {
+pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> Admitted {
     let model = &rollout.target.model;
     let mut assigned = BTreeMap::new();
+    let mut waiting = BTreeSet::new();
     let mut changing = 0_usize;
     let mut moving = Vec::new();
     let mut candidates = Vec::new();
@@ -31,11 +43,16 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<
         }
         let is_changing = is_changing(rollout, name, node);
         changing += usize::from(is_changing);
-        let Some(due) = due(case, number, rollout, name, node) else {
+        let is_reasserted = matches!(Standing::of(node), Standing::Reasserted { .. });
+        let due = due(case, number, rollout, name, node);
+        let Some(due) = due.or(stored.filter(|_| is_reasserted)) else {
             continue;
         };
-        if stored == Some(due) || keeps(case, model, node) {
+        if (stored == Some(due) && !is_reasserted) || keeps(case, model, node) {
             continue;
+        }
+        if is_reasserted {
+            waiting.insert((*name).clone());
         }
         // Connected nodes come first: they can use their place.
         let place = (!node.is_connected(), *name, due);
@@ -51,16 +68,20 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> BTreeMap<
     let (places, left) = (budget.left(changing - moving.len()), budget.left(changing));
     let admitted = moving.into_iter().take(places);
     for (_, name, due) in admitted.chain(candidates.into_iter().take(left)) {
+        waiting.remove(name);
         assigned.insert(name.clone(), due.clone());
     }
-    assigned
+    Admitted { assigned, waiting }
 }
 
 /// Whether the node keeps what it has whatever its turn: nothing is planned for it, or what it runs was
 /// adopted and the deployment has said nothing new since.
 fn keeps(case: Case<'_>, model: &ModelName, node: &Node) -> bool {
     match Standing::of(node) {
-        Standing::Ahead { .. } | Standing::OutOfReach { .. } | Standing::Adopted { .. } => true,
+        Standing::Ahead { .. }
+        | Standing::Unheard
+        | Standing::OutOfReach { .. }
+        | Standing::Adopted { .. } => true,
         Standing::Reasserted { .. } => false,
         Standing::Level { .. } => {
             let slot = |node: &'_ Node| {
@@ -116,6 +137,14 @@ fn is_changing(current: &Rollout, name: &NodeName, node: &Node) -> bool {
     let Some(version) = stored_version(node, model) else {
         return false;
     };
+    match Standing::of(node) {
+        Standing::Level { .. } | Standing::Unheard => {}
+        // It keeps what it has, and nobody asked it for anything else yet.
+        Standing::Ahead { .. }
+        | Standing::OutOfReach { .. }
+        | Standing::Reasserted { .. }
+        | Standing::Adopted { .. } => return false,
+    }
     let told = ModelVersion {
         model: model.clone(),
         version: version.clone(),

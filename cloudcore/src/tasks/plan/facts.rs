@@ -196,6 +196,7 @@ fn node(resource: &Resource<fleet_api::Node>, device: &DeviceRow) -> Result<Node
         certificate_expires_ms: Some(device.certificate_expires_ms),
         report: session.map(report).unwrap_or_default(),
         desired: device.desired.as_ref().map(desired).transpose()?,
+        memory: device.memory,
         reassert: decided(REASSERT_ANNOTATION),
         adopt: decided(ADOPT_ANNOTATION),
         status: statuses::node_of(&resource.status),

@@ -21,17 +21,12 @@ pub struct Totals {
     pub declared: u64,
     /// On devices that were wiped, revoked, copied, or whose disk lied: nobody can tell.
     pub excused: u64,
-    /// Nodes that a restored cloud passed with its generations before it heard of them.
-    pub overtaken: u64,
 }
 
 /// Checks every record; returns what became of them.
 #[must_use]
 pub(crate) fn books(cloud: &Cloud, machines: &[Machine], shared: &mut Shared) -> Totals {
-    let mut totals = Totals {
-        overtaken: shared.books.overtaken,
-        ..Totals::default()
-    };
+    let mut totals = Totals::default();
     let mut requests: BTreeMap<u8, u64> = BTreeMap::new();
     let mut wrong = None;
     for machine in machines {
@@ -145,11 +140,14 @@ fn is_declared_by(
 ) -> bool {
     loop {
         let stands = cloud.counted.at(&(machine.uid, next, stream), 1);
-        // A restored cloud hears of it as evicted, when it has left the acknowledged tail.
-        if matches!(
-            stands,
-            Stands::Gap(GapReason::Quarantined | GapReason::Evicted)
-        ) {
+        // A restored cloud hears of it as evicted, when it has left the acknowledged tail; and the row that
+        // says so can be damaged like any other.
+        let declared = match stands {
+            Stands::Gap(GapReason::Quarantined | GapReason::Evicted) => true,
+            Stands::Gap(GapReason::Corrupt) => books.has(machine.device, Cause::Damage),
+            Stands::Gap(GapReason::FateUnknown) | Stands::Counted | Stands::Nothing => false,
+        };
+        if declared {
             return true;
         }
         match books.facts(next).end {

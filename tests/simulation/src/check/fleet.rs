@@ -44,7 +44,8 @@ fn holds_are_kept(cloud: &Cloud, made: &Plan, shared: &mut Shared) {
         // The plan is written already: its generation must lie above what the node said.
         let planned = node.desired.as_ref().map(|desired| desired.generation);
         let reported = node.report.applied.map(|applied| applied.0);
-        let decided = node.reassert.is_some() && node.reassert == reported;
+        let decision = node.reassert.or(node.adopt);
+        let decided = decision.is_some() && decision == reported;
         if matches!(Standing::of(node), Standing::Ahead { .. }) && !decided {
             let text =
                 format!("{name} reports {reported:?} and is told {planned:?} without a decision");
@@ -81,31 +82,41 @@ fn budget_is_kept(cloud: &Cloud, machines: &[Machine], model: &ModelName, shared
         return;
     };
     let snapshot = &cloud.store.snapshot;
-    // A node whose content an operator overruled changes because a person said so.
-    let overruled = |node: &Node| {
-        let at = node.reassert.map_or(0, |reported| reported.get() + 1);
-        at > 0 && told(node, model).is_some_and(|(_, since)| since == at)
+    // A node that is ahead was asked for nothing, and one that was adopted for what it has.
+    let asked = |node: &Node| {
+        let level = matches!(
+            Standing::of(node),
+            Standing::Level { .. } | Standing::Unheard
+        );
+        let slot = node
+            .desired
+            .as_ref()
+            .and_then(|told| told.content.slots.get(model));
+        level && slot.is_some_and(|slot| slot.adopted.is_none())
     };
-    let enrolled = |node: &&Node| node.phase == Phase::Enrolled && !overruled(node);
+    let enrolled = |node: &&Node| node.phase == Phase::Enrolled && asked(node);
     let changing = |node: &&Node| {
         let Some((version, since)) = told(node, model) else {
             return false;
         };
         machine_of(machines, node, shared).is_some_and(|machine| {
-            // Known limit: verdicts go by name, so a device that took a name over inherits the pass.
-            !machine.replaces
+            // Of a device and its copy the cloud hears as of one.
+            let contested = shared.books.facts(machine.disk.outbox.lineage).contested;
+            !contested
                 && !was_active(machine, model, version, since)
                 && !has_it(machine, model, version)
         })
     };
-    let count = snapshot
-        .nodes
-        .values()
-        .filter(enrolled)
-        .filter(changing)
-        .count();
-    if count > most.get() as usize {
-        let text = format!("{count} nodes change {model}, {most} may");
+    let nodes = snapshot.nodes.iter();
+    let names: Vec<_> = nodes
+        .filter(|(_, node)| enrolled(node) && changing(node))
+        .map(|(name, node)| (name.as_str(), told(node, model)))
+        .collect();
+    if names.len() > most.get() as usize {
+        let text = format!(
+            "{} nodes change {model}, {most} may: {names:?}",
+            names.len()
+        );
         shared.fail(None, text);
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions: who is let in, and which of its reports count.
 
 use edge_core::outbox::Stream;
-use fleet_core::fleet::{Liveness, Phase, Report, Transport};
+use fleet_core::fleet::{Liveness, Memory, Phase, Report, Transport};
 use fleet_core::ingest::secret::{self, Outbox, Presented, Remembered, SECRET_BYTES};
 use fleet_core::ingest::sequence::{self, Misplaced, Place};
 use millwright_proto::ids::{Generation, NodeUid};
@@ -93,6 +93,7 @@ impl Cloud {
                 transport,
                 last_seen_ms: unix(shared.now),
             };
+            node.memory = Memory::Whole;
             // What it said of its slots is kept while it works on the same generation.
             if node.report.applied != hello.applied {
                 node.report = Report {

@@ -2,7 +2,9 @@
 
 use fleet_core::desired::Standing;
 use fleet_core::fleet::selector::Selector;
-use fleet_core::fleet::{Deployment, DeploymentStatus, Liveness, NodeStatus, Phase, Report};
+use fleet_core::fleet::{
+    Deployment, DeploymentStatus, Liveness, Memory, NodeStatus, Phase, Report,
+};
 use fleet_core::rollout::Strategy;
 use fleet_core::rollout::waves::WaveSpec;
 use millwright_proto::ids::{DeploymentName, Generation, ModelVersion, NodeName, NodeUid};
@@ -104,6 +106,16 @@ impl Cloud {
         }
     }
 
+    /// The operator decides that a node is right.
+    pub(crate) fn adopt(&mut self, name: &NodeName, reported: Generation, shared: &mut Shared) {
+        if let Some(node) = self.store.snapshot.nodes.get_mut(name) {
+            node.adopt = Some(reported);
+            shared.books.adopted.insert((node.uid, reported));
+            shared.note_cloud("an operator adopts", reported.get(), 0);
+            self.wake_planner(shared);
+        }
+    }
+
     /// The operator ends a node's rights.
     pub(crate) fn revoke(&mut self, uid: NodeUid, shared: &mut Shared) {
         if !self.running {
@@ -138,6 +150,7 @@ impl Cloud {
             node.desired = None;
             node.reassert = None;
             node.adopt = None;
+            node.memory = Memory::Whole;
             node.status = NodeStatus::default();
         }
         shared.note_cloud("enrolls again", 0, 0);

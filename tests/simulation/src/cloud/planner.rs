@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use fleet_core::desired::{Content, Desired};
-use fleet_core::fleet::{SlotReport, SlotState};
+use fleet_core::fleet::{Memory, SlotReport, SlotState};
 use fleet_core::{Plan, plan};
 use millwright_proto::Digest;
 
@@ -53,7 +53,9 @@ impl Cloud {
                     .desired
                     .as_ref()
                     .map(|desired| (desired.generation, desired.digest));
+                node.memory = Memory::Whole;
                 node.reassert = None;
+                node.adopt = None;
             }
         }
         if shared.bug == Bug::SilenceIsSuccess {

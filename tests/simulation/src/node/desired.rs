@@ -65,6 +65,7 @@ impl Machine {
             }
             Verdict::Adopt => {}
         }
+        self.check_kept(document, shared);
         let adopted = InForce {
             generation: document.generation,
             digest: document.digest,
@@ -82,6 +83,29 @@ impl Machine {
             agent.models.adopt(&adopted, shared, device);
         }
         self.reconcile(shared)
+    }
+
+    /// What an operator had the cloud take over from this node is what it goes on with.
+    fn check_kept(&self, document: &Document, shared: &mut Shared) {
+        let Some(current) = self.disk.in_force() else {
+            return;
+        };
+        let taken_over = (self.uid, current.generation);
+        let is_it = document.generation == current.generation.next();
+        if !is_it || !shared.books.adopted.contains(&taken_over) {
+            return;
+        }
+        let versions = |content: &Content| -> Vec<_> {
+            let slots = content.slots.iter();
+            slots
+                .map(|(model, slot)| (model.clone(), slot.version.clone()))
+                .collect()
+        };
+        let (had, told) = (versions(&current.content), versions(&document.content));
+        if had != told {
+            let text = format!("was adopted with {had:?} and is told {told:?}");
+            shared.fail(Some(self.device), text);
+        }
     }
 
     /// No generation goes backwards on a device, and a restored cloud is not followed before an
