@@ -1,11 +1,11 @@
 //! `millwright-simulation`: runs seeds, or one of them again with everything it does printed.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use millwright_simulation::{Bug, Failed, Options, Passed, Printing, run};
 use serde::Serialize;
 
@@ -24,34 +24,65 @@ enum Command {
         /// First seed and the one after the last: `0..10000`.
         #[arg(long, value_parser = range)]
         seeds: (u64, u64),
-        /// Simulated days with faults.
-        #[arg(long, default_value_t = 30)]
-        days: u64,
+        #[command(flatten)]
+        form: Form,
         /// Seeds at once; as many as there are processors unless told.
         #[arg(long)]
         jobs: Option<NonZeroUsize>,
         /// Text for people, JSON for programs.
         #[arg(long, short, value_enum, default_value_t = Output::Text)]
         output: Output,
-        /// Put in a wrong decision, to see it found.
-        #[arg(long, value_parser = bug)]
-        bug: Option<Bug>,
     },
     /// Run one seed again.
     Replay {
         /// Which.
         #[arg(long)]
         seed: u64,
-        /// Simulated days with faults, as in the run that failed.
-        #[arg(long, default_value_t = 30)]
-        days: u64,
+        /// As in the run that failed.
+        #[command(flatten)]
+        form: Form,
         /// Print every event.
         #[arg(long)]
         trace: bool,
-        /// The wrong decision of the run that failed.
-        #[arg(long, value_parser = bug)]
-        bug: Option<Bug>,
     },
+}
+
+/// What a run is made from beside its seed.
+#[derive(Args, Clone, Copy)]
+struct Form {
+    /// Simulated days with faults.
+    #[arg(long, default_value_t = 30)]
+    days: u64,
+    /// Devices of every fleet; drawn from the seed, from 5 to 40, unless told.
+    #[arg(long)]
+    devices: Option<NonZeroU64>,
+    /// Put in a wrong decision, to see it found.
+    #[arg(long, value_parser = bug)]
+    bug: Option<Bug>,
+}
+
+impl Form {
+    fn options(self, seed: u64, printing: Printing) -> Options {
+        Options {
+            seed,
+            days: self.days,
+            devices: self.devices,
+            bug: self.bug.unwrap_or_default(),
+            printing,
+        }
+    }
+
+    /// The command that runs a seed again.
+    fn replay(self, seed: u64) -> String {
+        let mut command = format!("millwright-simulation replay --seed {seed} --days {}", self.days);
+        if let Some(devices) = self.devices {
+            command.push_str(&format!(" --devices {devices}"));
+        }
+        if let Some((name, _)) = Bug::ALL.iter().find(|(_, bug)| Some(*bug) == self.bug) {
+            command.push_str(&format!(" --bug {name}"));
+        }
+        command + " --trace"
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
@@ -95,49 +126,36 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run {
             seeds,
-            days,
+            form,
             jobs,
             output,
-            bug,
         } => {
             let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
             let jobs = jobs.map_or(1, NonZeroUsize::get);
-            let summary = run_all(seeds, days, jobs, bug.unwrap_or_default());
-            tell(&summary, output)
+            tell(&run_all(seeds, form, jobs), output)
         }
-        Command::Replay {
-            seed,
-            days,
-            trace,
-            bug,
-        } => replay(seed, days, trace, bug.unwrap_or_default()),
+        Command::Replay { seed, form, trace } => replay(seed, form, trace),
     }
 }
 
-fn replay(seed: u64, days: u64, trace: bool, bug: Bug) -> ExitCode {
+fn replay(seed: u64, form: Form, trace: bool) -> ExitCode {
     let printing = match trace {
         true => Printing::Everything,
         false => Printing::Quiet,
     };
-    let result = run(Options {
-        seed,
-        days,
-        bug,
-        printing,
-    });
-    match result {
+    match run(form.options(seed, printing)) {
         Ok(passed) => {
             println!("seed {seed}: every invariant held; {passed:?}");
             ExitCode::SUCCESS
         }
         Err(failed) => {
-            println!("{}", report(&failed, days));
+            println!("{}", report(&failed, form));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run_all((first, end): (u64, u64), days: u64, jobs: usize, bug: Bug) -> Summary {
+fn run_all((first, end): (u64, u64), form: Form, jobs: usize) -> Summary {
     let next = AtomicU64::new(first);
     let (sender, results) = mpsc::channel::<(u64, Result<Passed, Box<Failed>>)>();
     std::thread::scope(|scope| {
@@ -149,12 +167,7 @@ fn run_all((first, end): (u64, u64), days: u64, jobs: usize, bug: Bug) -> Summar
                     if seed >= end {
                         break;
                     }
-                    let options = Options {
-                        seed,
-                        days,
-                        bug,
-                        printing: Printing::Quiet,
-                    };
+                    let options = form.options(seed, Printing::Quiet);
                     if sender.send((seed, run(options))).is_err() {
                         break;
                     }
@@ -163,11 +176,11 @@ fn run_all((first, end): (u64, u64), days: u64, jobs: usize, bug: Bug) -> Summar
         }
         drop(sender);
         let mut summary = Summary {
-            days,
+            days: form.days,
             ..Summary::default()
         };
         for (seed, result) in results {
-            add(&mut summary, seed, result);
+            add(&mut summary, seed, result, form);
             if summary.seeds.is_multiple_of(100) {
                 let failed = summary.failed.len();
                 eprintln!(
@@ -182,7 +195,7 @@ fn run_all((first, end): (u64, u64), days: u64, jobs: usize, bug: Bug) -> Summar
     })
 }
 
-fn add(summary: &mut Summary, seed: u64, result: Result<Passed, Box<Failed>>) {
+fn add(summary: &mut Summary, seed: u64, result: Result<Passed, Box<Failed>>, form: Form) {
     summary.seeds += 1;
     match result {
         Ok(passed) => {
@@ -197,13 +210,13 @@ fn add(summary: &mut Summary, seed: u64, result: Result<Passed, Box<Failed>>) {
         }
         Err(failed) => {
             summary.failed.push(seed);
-            eprintln!("{}", report(&failed, summary.days));
+            eprintln!("{}", report(&failed, form));
         }
     }
 }
 
 /// Everything somebody needs who looks for the cause.
-fn report(failed: &Failed, days: u64) -> String {
+fn report(failed: &Failed, form: Form) -> String {
     let Failed {
         seed,
         event,
@@ -217,10 +230,11 @@ fn report(failed: &Failed, days: u64) -> String {
         None => "the fleet".to_owned(),
     };
     format!(
-        "seed {seed} FAILED at event {event}, {} h {} min into the run, {whose}: {what}\n  {}\n  replay it: millwright-simulation replay --seed {seed} --days {days} --trace",
+        "seed {seed} FAILED at event {event}, {} h {} min into the run, {whose}: {what}\n  {}\n  replay it: {}",
         at / 3_600_000,
         at / 60_000 % 60,
-        last.join("\n  ")
+        last.join("\n  "),
+        form.replay(*seed)
     )
 }
 

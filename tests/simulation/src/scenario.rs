@@ -3,6 +3,8 @@
 //! Faults are known in advance so that the world can skip quickly through the hours in which nothing
 //! can happen. They end with the last day; what follows is the quiet time in which everything must converge.
 
+use std::num::NonZeroU64;
+
 use edge_core::models::PackageId;
 use fleet_core::rollout::budget::Budget;
 use millwright_proto::Digest;
@@ -150,9 +152,10 @@ pub(crate) struct Scenario {
 impl Scenario {
     /// What `seed` stands for.
     #[must_use]
-    pub(crate) fn draw(random: &mut Random, days: u64) -> Self {
+    pub(crate) fn draw(random: &mut Random, days: u64, devices: Option<NonZeroU64>) -> Self {
         let end = days * DAY;
-        let devices = random.skewed(5, 40);
+        let drawn = random.skewed(5, 40);
+        let devices = devices.map_or(drawn, NonZeroU64::get);
         let sites = random.between(1, SITES_MAX);
         let at_sites: Vec<u64> = (0..devices).map(|_| random.below(sites)).collect();
         let models = random.between(1, 2);

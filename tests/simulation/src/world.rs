@@ -4,6 +4,7 @@ mod faults;
 mod people;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use fleet_core::Snapshot;
 use fleet_core::fleet::{Liveness, Memory, Node, NodeStatus, Phase, Report};
@@ -35,6 +36,8 @@ pub struct Options {
     pub seed: u64,
     /// How long faults go on.
     pub days: u64,
+    /// How many devices; `None` draws that too.
+    pub devices: Option<NonZeroU64>,
     /// A wrong decision, on purpose.
     pub bug: Bug,
     /// What to print on the way.
@@ -109,7 +112,7 @@ pub fn run(options: Options) -> Result<Passed, Box<Failed>> {
 impl World {
     fn new(options: Options) -> Self {
         let mut random = Random::new(options.seed);
-        let scenario = Scenario::draw(&mut random, options.days);
+        let scenario = Scenario::draw(&mut random, options.days, options.devices);
         let trace = Trace::new(options.printing);
         let mut shared = Shared::new(scenario, random, trace, options.bug);
         let mut store = Store::default();

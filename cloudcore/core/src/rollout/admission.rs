@@ -35,14 +35,15 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> Admitted 
     let mut waiting = BTreeSet::new();
     let mut changing = 0_usize;
     let mut moving = Vec::new();
+    let mut restarting = Vec::new();
     let mut candidates = Vec::new();
     for (name, node) in case.nodes {
         let stored = stored_version(node, model);
         if let Some(stored) = stored {
             assigned.insert((*name).clone(), stored.clone());
         }
-        let is_changing = is_changing(rollout, name, node);
-        changing += usize::from(is_changing);
+        let change = change(case, rollout, name, node);
+        changing += usize::from(change != Change::No);
         let is_reasserted = matches!(Standing::of(node), Standing::Reasserted { .. });
         let due = due(case, number, rollout, name, node);
         let Some(due) = due.or(stored.filter(|_| is_reasserted)) else {
@@ -56,18 +57,27 @@ pub(super) fn admit(case: Case<'_>, number: u64, rollout: &Rollout) -> Admitted 
         }
         // Connected nodes come first: they can use their place.
         let place = (!node.is_connected(), *name, due);
-        if is_changing {
-            moving.push(place);
-        } else {
-            candidates.push(place);
+        match change {
+            Change::Surely => moving.push(place),
+            Change::Perhaps => restarting.push(place),
+            Change::No => candidates.push(place),
         }
     }
-    moving.sort_unstable();
-    candidates.sort_unstable();
+    for places in [&mut moving, &mut restarting, &mut candidates] {
+        places.sort_unstable();
+    }
     let budget = case.deployment.strategy.budget;
-    let (places, left) = (budget.left(changing - moving.len()), budget.left(changing));
-    let admitted = moving.into_iter().take(places);
-    for (_, name, due) in admitted.chain(candidates.into_iter().take(left)) {
+    let others = changing - moving.len() - restarting.len();
+    // One that only restarts would begin to change: what surely changes keeps its places.
+    let may_move = budget.left(others);
+    let may_begin = budget.left(others + moving.len());
+    let may_join = budget.left(changing);
+    let admitted = moving
+        .into_iter()
+        .take(may_move)
+        .chain(restarting.into_iter().take(may_begin))
+        .chain(candidates.into_iter().take(may_join));
+    for (_, name, due) in admitted {
         waiting.remove(name);
         assigned.insert(name.clone(), due.clone());
     }
@@ -131,11 +141,22 @@ fn fallback<'a>(
     Some(&proven?.target.version)
 }
 
+/// Whether a node changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// What it was told is active.
+    No,
+    /// It was told a version that nobody saw active on it.
+    Surely,
+    /// It had the version active before: it restarts, or was moved away and back.
+    Perhaps,
+}
+
 /// Whether the node was told a version that nobody saw active on it. A silent node stays one.
-fn is_changing(current: &Rollout, name: &NodeName, node: &Node) -> bool {
+fn change(case: Case<'_>, current: &Rollout, name: &NodeName, node: &Node) -> Change {
     let model = &current.target.model;
     let Some(version) = stored_version(node, model) else {
-        return false;
+        return Change::No;
     };
     match Standing::of(node) {
         Standing::Level { .. } | Standing::Unheard => {}
@@ -143,14 +164,21 @@ fn is_changing(current: &Rollout, name: &NodeName, node: &Node) -> bool {
         Standing::Ahead { .. }
         | Standing::OutOfReach { .. }
         | Standing::Reasserted { .. }
-        | Standing::Adopted { .. } => return false,
+        | Standing::Adopted { .. } => return Change::No,
     }
     let told = ModelVersion {
         model: model.clone(),
         version: version.clone(),
     };
-    // An older rollout's verdict says nothing here: the node may have been moved away and back since.
-    !has_passed(current, name, node, &told)
+    if has_passed(current, name, node, &told) {
+        return Change::No;
+    }
+    // An older rollout's verdict is not enough: the node may have been moved away and back since.
+    let passed = |rollout: &Rollout| has_passed(rollout, name, node, &told);
+    match case.history.values().any(passed) {
+        true => Change::Perhaps,
+        false => Change::Surely,
+    }
 }
 
 fn has_passed(rollout: &Rollout, name: &NodeName, node: &Node, version: &ModelVersion) -> bool {

@@ -32,7 +32,9 @@ fn models(shared: &Shared) -> Vec<ModelName> {
 
 /// The machine behind a node; a copy of its disk is not the node.
 fn machine_of<'a>(machines: &'a [Machine], node: &Node, shared: &Shared) -> Option<&'a Machine> {
-    machines.get(shared.device_of(node.uid)?)
+    let machine = machines.get(shared.device_of(node.uid)?)?;
+    // A restored cloud may know a device by the name it had before it was enrolled again.
+    (machine.uid == node.uid).then_some(machine)
 }
 
 /// A node that is ahead of the cloud keeps what it has until an operator decides.
@@ -129,10 +131,10 @@ fn verdicts_are_true(machines: &[Machine], cloud: &Cloud, made: &Plan, shared: &
             let Some(node) = cloud.store.snapshot.nodes.get(name) else {
                 continue;
             };
-            let Some(device) = shared.device_of(node.uid) else {
+            let Some(machine) = machine_of(machines, node, shared) else {
                 continue;
             };
-            let machine = &machines[device];
+            let device = machine.device;
             if shared.books.facts(machine.disk.outbox.lineage).contested {
                 continue;
             }
