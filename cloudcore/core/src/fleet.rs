@@ -117,10 +117,22 @@ pub struct Platform {
 pub struct Report {
     /// Generation and digest it works on; `None` when it has none.
     pub applied: Option<(Generation, Digest)>,
+    /// Whether it said more than that.
+    pub extent: Extent,
     /// How far each model has come.
     pub slots: BTreeMap<ModelName, SlotReport>,
     /// What it says of itself: condition type to what is told.
     pub conditions: BTreeMap<String, ReportedCondition>,
+}
+
+/// How much a node said of what it works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Its generation, which comes with Hello.
+    #[default]
+    Generation,
+    /// Its models too: a node without any has none.
+    Models,
 }
 
 /// How far one model has come on a node.
@@ -231,6 +243,14 @@ pub struct SiteStatus {
     pub nodes: u32,
     /// Of those, connected ones.
     pub connected: u32,
+}
+
+impl Report {
+    /// Whether the node said what it runs.
+    #[must_use]
+    pub fn tells_models(&self) -> bool {
+        self.extent == Extent::Models || !self.slots.is_empty()
+    }
 }
 
 impl Node {

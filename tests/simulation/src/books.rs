@@ -54,6 +54,8 @@ pub(crate) struct LineageFacts {
     pub end: Option<LineageEnd>,
     /// A copy of it was used elsewhere: numbers stand for two things, so losses cannot be told.
     pub contested: bool,
+    /// Its disk lost what it had confirmed, and numbers were given again.
+    pub lied: bool,
 }
 
 /// Something that makes losses possible on a device.
@@ -130,6 +132,7 @@ impl Books {
         for record in lost {
             record.unsaid = Unsaid::DiskLied;
         }
+        self.lineage(lineage).lied = true;
     }
 
     fn record_mut(

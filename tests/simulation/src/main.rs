@@ -74,7 +74,10 @@ impl Form {
 
     /// The command that runs a seed again.
     fn replay(self, seed: u64) -> String {
-        let mut command = format!("millwright-simulation replay --seed {seed} --days {}", self.days);
+        let mut command = format!(
+            "millwright-simulation replay --seed {seed} --days {}",
+            self.days
+        );
         if let Some(devices) = self.devices {
             command.push_str(&format!(" --devices {devices}"));
         }

@@ -91,7 +91,7 @@ pub(super) fn adopt(
             continue;
         }
         // A Hello names only the generation; what the node runs comes with its first report.
-        if node.report.slots.is_empty() {
+        if !node.report.tells_models() {
             contents.remove(name);
             continue;
         }

@@ -144,7 +144,7 @@ fn fallback<'a>(
 /// Whether a node changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// What it was told is active.
+    /// What it was told is active, or it refused it and serves what it had.
     No,
     /// It was told a version that nobody saw active on it.
     Surely,
@@ -170,7 +170,9 @@ fn change(case: Case<'_>, current: &Rollout, name: &NodeName, node: &Node) -> Ch
         model: model.clone(),
         version: version.clone(),
     };
-    if has_passed(current, name, node, &told) {
+    // One that refused what it was told serves what it had: moving it on would begin a change.
+    let refused = gate::evidence(node, &told) == Some(Verdict::Fail);
+    if refused || has_passed(current, name, node, &told) {
         return Change::No;
     }
     // An older rollout's verdict is not enough: the node may have been moved away and back since.

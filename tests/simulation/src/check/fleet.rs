@@ -104,7 +104,13 @@ fn budget_is_kept(cloud: &Cloud, machines: &[Machine], model: &ModelName, shared
         machine_of(machines, node, shared).is_some_and(|machine| {
             // Of a device and its copy the cloud hears as of one.
             let contested = shared.books.facts(machine.disk.outbox.lineage).contested;
+            let refused = machine.gave_up.iter().any(|(package, generation)| {
+                package.version.model == *model
+                    && package.version.version == *version
+                    && *generation >= since
+            });
             !contested
+                && !refused
                 && !was_active(machine, model, version, since)
                 && !has_it(machine, model, version)
         })

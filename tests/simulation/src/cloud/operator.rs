@@ -101,6 +101,8 @@ impl Cloud {
     pub(crate) fn reassert(&mut self, name: &NodeName, reported: Generation, shared: &mut Shared) {
         if let Some(node) = self.store.snapshot.nodes.get_mut(name) {
             node.reassert = Some(reported);
+            node.adopt = None;
+            shared.books.adopted.remove(&(node.uid, reported));
             shared.note_cloud("an operator reasserts", reported.get(), 0);
             self.wake_planner(shared);
         }

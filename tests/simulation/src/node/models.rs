@@ -13,7 +13,7 @@ use edge_core::models::{Fact, Notice, Observed, PackageId, WorkerId};
 use edge_core::reconcile::report::{Progress, report};
 use edge_core::reconcile::{Step, next_wakeup, reconcile};
 use edge_core::summary::Aggregator;
-use fleet_core::fleet::{Report, SlotReport, SlotState};
+use fleet_core::fleet::{Extent, Report, SlotReport, SlotState};
 use millwright_proto::Digest;
 use millwright_proto::ids::{Generation, ModelName, ModelVersion};
 
@@ -163,6 +163,7 @@ impl Models {
         });
         Report {
             applied,
+            extent: Extent::Models,
             slots: slots.collect(),
             conditions: BTreeMap::new(),
         }

@@ -199,7 +199,9 @@ fn damage(machine: &mut Machine, rows: u32, shared: &mut Shared) {
         let id = blocks[shared.random.index(blocks.len())];
         outbox.blocks.remove(&id);
     }
-    if shared.random.one_in(8) {
+    // After a lie nothing but the heads tells that numbers were given twice.
+    let lied = shared.books.facts(outbox.lineage).lied;
+    if shared.random.one_in(8) && !lied {
         outbox.heads.clear();
     }
 }
