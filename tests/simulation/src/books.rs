@@ -103,16 +103,23 @@ impl Books {
             .push(record);
     }
 
-    /// A record got another sequence number.
+    /// The numbers from `from` to `last` of a store became others, from `moved` on, whatever stands there by now.
     pub(crate) fn renumbered(
         &mut self,
         device: Device,
         stream: Stream,
-        record: u64,
-        sequence: u64,
+        (lineage, from, last): (LineageId, u64, u64),
+        moved: u64,
     ) {
-        if let Some(record) = self.record_mut(device, stream, record) {
-            record.sequence = sequence;
+        let records = self.records.entry((device, stream)).or_default();
+        let numbers = from..=last;
+        let concerned = records.iter_mut().filter(|record| {
+            record.lineage == lineage
+                && record.unsaid == Unsaid::No
+                && numbers.contains(&record.sequence)
+        });
+        for record in concerned {
+            record.sequence = moved + (record.sequence - from);
         }
     }
 
@@ -133,16 +140,6 @@ impl Books {
             record.unsaid = Unsaid::DiskLied;
         }
         self.lineage(lineage).lied = true;
-    }
-
-    fn record_mut(
-        &mut self,
-        device: Device,
-        stream: Stream,
-        record: u64,
-    ) -> Option<&mut Committed> {
-        let records = self.records.get_mut(&(device, stream))?;
-        records.get_mut(usize::try_from(record).ok()?)
     }
 
     /// All records of a stream.

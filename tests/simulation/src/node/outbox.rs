@@ -116,18 +116,11 @@ impl Machine {
             else {
                 continue;
             };
-            let old = agent.outbox.ledger.entries_between(stream, from, from);
-            let rows = &self.disk.outbox;
-            for standing in old.flat_map(|(first, entry)| rows.behind(stream, first, *entry)) {
-                let Payload {
-                    device,
-                    first,
-                    last,
-                } = standing.payload;
-                for record in first..=last {
-                    let sequence = moved + (standing.first - from) + (record - first);
-                    shared.books.renumbered(device, stream, record, sequence);
-                }
+            let mut old = agent.outbox.ledger.entries_between(stream, from, from);
+            if let Some((_, entry)) = old.next() {
+                let lineage = self.disk.outbox.lineage;
+                let numbers = (lineage, from, entry.last);
+                shared.books.renumbered(self.device, stream, numbers, moved);
             }
         }
     }
