@@ -56,12 +56,9 @@ macro_rules! is_found {
 }
 
 is_found! {
-    a_duplicate_that_is_counted_is_found: DuplicateCounted,
     a_watermark_before_its_commit_is_found: WatermarkBeforeCommit,
-    an_acknowledgement_before_its_commit_is_found: AckBeforeCommit,
     an_offer_that_is_not_persisted_is_found: OfferedNotPersisted,
     a_loss_that_is_not_declared_is_found: GapNotDeclared,
-    a_generation_that_is_not_checked_is_found: GenerationUnchecked,
     a_restore_that_holds_nobody_is_found: HoldIgnored,
     silence_taken_for_success_is_found: SilenceIsSuccess,
     an_old_worker_ended_first_is_found: OldWorkerEndedFirst,
