@@ -88,6 +88,7 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let _lock = lock(&config.data_dir)?;
     let listeners = Listeners::bind(&config).await?;
+    let bound = listeners.bound();
     let (stop, shutdown) = watch::channel(false);
     let app = App::open(&config, listeners.addresses(), shutdown.clone()).await?;
     let app = Arc::new(app);
@@ -112,6 +113,13 @@ pub(crate) async fn serve(
     let parts = hub_parts(&config.data_dir, &app, ingest).await?;
     let hub = hub::start(parts, sockets, shutdown.clone())?;
     write_addresses(&config.data_dir, &app)?;
+    let Addresses {
+        api: api_at,
+        websocket,
+        quic,
+        metrics: metrics_at,
+    } = bound;
+    tracing::info!(api = %api_at, %websocket, %quic, metrics = %metrics_at, "listening");
     let mut tasks = JoinSet::new();
     tasks.spawn(hub);
     tasks.spawn(writer);
@@ -188,7 +196,5 @@ fn write_addresses(data_dir: &Path, app: &App) -> Result<(), ServeError> {
     };
     let text = serde_json::to_vec_pretty(&document).expect("five texts are always JSON");
     let path = data_dir.join(ADDRESSES_FILE);
-    pki::write_private(&path, &text)?;
-    tracing::info!(%api, %websocket, %quic, %metrics, "listening");
-    Ok(())
+    Ok(pki::write_private(&path, &text)?)
 }

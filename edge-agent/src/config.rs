@@ -106,6 +106,15 @@ pub enum Mode {
     },
 }
 
+/// Where an agent is, for what runs beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it keeps its state. Default [`DATA_DIR`].
+    pub data_dir: PathBuf,
+    /// How TCP gets out of the plant, as for [`RunConfig::connector`].
+    pub connector: Connector,
+}
+
 impl RunConfig {
     /// Reads the configuration file that `arguments` names and puts the flags over it.
     ///
@@ -194,14 +203,27 @@ impl NodeArguments {
     /// # Errors
     /// When the configuration file cannot be used.
     pub fn data_dir(self) -> Result<PathBuf, ConfigError> {
+        Ok(self.place()?.data_dir)
+    }
+
+    /// Where the agent keeps its state, and how TCP gets from there to the cloud.
+    ///
+    /// # Errors
+    /// When the configuration file cannot be used.
+    pub fn place(self) -> Result<Place, ConfigError> {
         let arguments = RunArguments {
             config: self.config,
             data_dir: self.data_dir,
             ..RunArguments::default()
         };
-        Ok(match RunConfig::resolve(arguments)?.mode {
+        let config = RunConfig::resolve(arguments)?;
+        let data_dir = match config.mode {
             Mode::Fleet { data_dir } => data_dir,
             Mode::Local { data_dir, .. } => data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR)),
+        };
+        Ok(Place {
+            data_dir,
+            connector: config.connector,
         })
     }
 }

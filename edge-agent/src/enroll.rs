@@ -20,7 +20,7 @@ use millwright_proto::link::{EnrollRequest, EnrollResponse};
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
 
-use crate::config::EnrollArguments;
+use crate::config::{ConfigError, EnrollArguments, Place};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::https::{self, Https};
 use crate::identity::trust::{self, TrustError};
@@ -53,6 +53,9 @@ pub enum EnrollError {
         /// The host's name.
         host: String,
     },
+    /// The configuration file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -80,7 +83,11 @@ pub async fn enroll(arguments: &EnrollArguments) -> Result<NodeIdentity, EnrollE
         Some(name) => name.clone(),
         None => host_name()?,
     };
-    let data_dir = DataDir::open(&arguments.data_dir)?;
+    let Place {
+        data_dir,
+        connector,
+    } = arguments.node.clone().place()?;
+    let data_dir = DataDir::open(&data_dir)?;
     let layout = data_dir.layout();
     recover(layout)?;
     if layout.identity().exists() && !arguments.force {
@@ -93,7 +100,7 @@ pub async fn enroll(arguments: &EnrollArguments) -> Result<NodeIdentity, EnrollE
     let keys = PendingKeys::load_or_make(layout)?;
     let request = build_request(&token, &name, &keys, arguments)?;
     let tls = pinned_client_config(token.root_pin);
-    let mut https = Https::connect(&arguments.cloud, tls).await?;
+    let mut https = Https::connect(&connector, &arguments.cloud, tls).await?;
     let response: EnrollResponse = https.post(PATH, &request).await?;
     let identity = check(&response, token.root_pin, &keys)?;
     trust::install(layout, &arguments.trust_keys)?;

@@ -1,7 +1,7 @@
 //! Requests to cloudcore's HTTPS endpoint: enrollment and the renewal of certificates.
 //!
 //! The caller brings the TLS settings, which say how cloudcore has to prove who it is: by the pin in a join token, or
-//! by the root that enrollment brought.
+//! by the root that enrollment brought; and the connector, which says through which proxy, the same as for sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::connect::{ConnectError, Connector, ProxyUrlError};
+use crate::connect::{ConnectError, Connector};
 
 /// Port of cloudcore's HTTPS endpoint when the address names none.
 const PORT: u16 = 8443;
@@ -55,12 +55,6 @@ pub enum RequestError {
         /// What the system says.
         #[source]
         source: ConnectError,
-    },
-    /// HTTPS_PROXY names no proxy.
-    #[error(transparent)]
-    Proxy {
-        /// What is wrong with it.
-        source: ProxyUrlError,
     },
     /// Somebody answers, but it is not the cloudcore of this fleet.
     #[error("{address} did not prove to be the cloudcore of this fleet")]
@@ -173,12 +167,13 @@ impl Drop for Https {
 impl Https {
     /// Connects to `address` with these TLS settings.
     pub(crate) async fn connect(
+        connector: &Connector,
         address: &str,
         mut tls: rustls::ClientConfig,
     ) -> Result<Self, RequestError> {
         let (host, port) = split(address)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let stream = connect(address, &host, port, tls).await?;
+        let stream = connect(connector, address, (&host, port), tls).await?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(|source| broken(address, source))?;
         Ok(Self {
@@ -233,13 +228,11 @@ impl Https {
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn connect(
+    connector: &Connector,
     address: &str,
-    host: &str,
-    port: u16,
+    (host, port): (&str, u16),
     tls: rustls::ClientConfig,
 ) -> Result<Tls, RequestError> {
-    let refused = |source| RequestError::Proxy { source };
-    let connector = Connector::configured(None).map_err(refused)?;
     let stream = timeout(CONNECT_TIMEOUT, connector.connect(host, port))
         .await
         .map_err(|_| too_slow(address, "take the connection", CONNECT_TIMEOUT))?

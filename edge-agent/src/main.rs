@@ -49,7 +49,7 @@ async fn enroll_node(arguments: EnrollArguments) -> anyhow::Result<()> {
     if arguments.trust_keys.is_empty() {
         eprintln!(
             "note: no --trust-key given: no model package will be accepted until a public key is in {}",
-            arguments.data_dir.join("trust").display()
+            arguments.node.data_dir()?.join("trust").display()
         );
     }
     Ok(())

@@ -24,6 +24,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::connect::Connector;
 use crate::data_dir::DataDirError;
 use crate::https::RequestError;
 use crate::identity::{StoredIdentity, StoredIdentityError};
@@ -103,6 +104,8 @@ pub struct Parts {
     pub identity: Arc<StoredIdentity>,
     /// `host:port` of cloudcore's HTTPS endpoint.
     pub cloud: String,
+    /// How TCP gets there: the way sessions take, also through a proxy.
+    pub connector: Connector,
     /// Tells whether a session lives.
     pub link: watch::Receiver<LinkState>,
     /// What cloudcore says the time is, in Unix milliseconds, each time it says so.

@@ -30,6 +30,7 @@ pub mod tensor;
 
 use std::process::Child;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use edge_core::summary::reduce;
@@ -45,7 +46,7 @@ use ipc::{Lane, Lease};
 use protocol::Placed;
 use signature::{Plan, Signature};
 use tensor::byte_length;
-pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor};
+pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor, Timing};
 
 /// Length given to dynamic dimensions when a worker is warmed without a golden set.
 const WARM_DIM: usize = 1;
@@ -96,15 +97,18 @@ impl Worker {
     pub async fn infer(&self, input: &InferInput) -> Result<InferOutput, InferError> {
         let plan = self.signature.plan(input)?;
         let outputs = self.signature.session_outputs(&plan.outputs);
-        let (lease, placed) = self.lane.exchange(&plan, outputs).await?;
+        let called = Instant::now();
+        let (lease, placed, queue) = self.lane.exchange(&plan, outputs).await?;
         let mut tensors = self.collect(&plan, &lease, &placed)?;
         drop(lease);
+        let infer = called.elapsed().saturating_sub(queue);
         let confidence = self.confidence(&plan, &tensors);
         tensors.truncate(plan.returned);
         Ok(InferOutput {
             model: self.spec.model.clone(),
             tensors,
             confidence,
+            timing: Timing { queue, infer },
         })
     }
 

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, ensure};
 use fleet_api::{ConditionStatus, Node, Resource, SlotState};
 use millwright_tests::agent::{Agent, AgentOptions};
 use millwright_tests::cloud::Cloud;
+use millwright_tests::disk::{SmallDisk, where_one_may_mount};
 use millwright_tests::fleet::{COUNTED_DEADLINE, Fleet, check_contiguous, sensor_rows};
 use millwright_tests::infer::InferClient;
-use millwright_tests::operator::{SmallDisk, at_the_box, at_the_box_ok, status, workers};
+use millwright_tests::operator::{at_the_box, at_the_box_ok, status, workers};
 use millwright_tests::packages::Package;
 use millwright_tests::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
@@ -279,26 +280,26 @@ async fn status_tells_the_person_at_the_box_how_it_is_and_what_to_do() -> Result
     Ok(())
 }
 
-/// A fleet whose agent lives on a disk of its own; `None` where nobody may mount one.
-async fn on_a_small_disk() -> Result<Option<(Fleet, SmallDisk)>> {
+/// A fleet whose agent lives on a disk of its own.
+async fn on_a_small_disk() -> Result<(Fleet, SmallDisk)> {
     let directory = tempfile::tempdir()?;
     let disk = SmallDisk::mount(&directory.path().join(Fleet::NODE).join("agent"), 96)?;
-    let Some(disk) = disk else {
-        println!("this user may not mount a small disk here; nothing was tried");
-        return Ok(None);
-    };
     let cloud = Cloud::start(directory.path()).await?;
     let fleet = Fleet::join(cloud, directory, AgentOptions::quick()?).await?;
     fleet.roll_out(Package::ShuttleAnomaly1)?;
-    Ok(Some((fleet, disk)))
+    Ok((fleet, disk))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_no_inference_is_told_and_needs_nobody_once_there_is_room() -> Result<()>
 {
-    let Some((mut fleet, disk)) = on_a_small_disk().await? else {
-        return Ok(());
-    };
+    let case =
+        "autonomy::a_full_disk_stops_no_inference_is_told_and_needs_nobody_once_there_is_room";
+    where_one_may_mount(case, full_disk).await
+}
+
+async fn full_disk() -> Result<()> {
+    let (mut fleet, disk) = on_a_small_disk().await?;
     let data = fleet.agent.data_directory();
     let filler = disk.fill()?;
     until("the full disk in the status", DEADLINE, async || {
@@ -348,9 +349,13 @@ async fn a_full_disk_stops_no_inference_is_told_and_needs_nobody_once_there_is_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_can_only_be_read_at_start_serves_and_stores_again_when_it_can() -> Result<()> {
-    let Some((mut fleet, disk)) = on_a_small_disk().await? else {
-        return Ok(());
-    };
+    let case =
+        "autonomy::a_disk_that_can_only_be_read_at_start_serves_and_stores_again_when_it_can";
+    where_one_may_mount(case, disk_that_can_only_be_read).await
+}
+
+async fn disk_that_can_only_be_read() -> Result<()> {
+    let (mut fleet, disk) = on_a_small_disk().await?;
     let data = fleet.agent.data_directory();
     fleet.agent.stop().await?;
     disk.remount("ro")?;

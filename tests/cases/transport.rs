@@ -4,6 +4,7 @@
 mod faults;
 mod idle;
 mod proxied;
+mod silence;
 mod weather;
 
 use std::time::{Duration, Instant};

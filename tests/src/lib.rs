@@ -2,7 +2,7 @@
 //!
 //! Owns processes ([`process`]), the two programs under test ([`cloud`], [`agent`], together [`fleet`]), what stands around them
 //! ([`broker`], [`wan`], [`proxy`], [`packages`]), a client of the inference protocol ([`infer`]), what was committed against what was
-//! counted ([`commits`]), the person at the box ([`operator`]) and the one way of
+//! counted ([`commits`]), the person at the box ([`operator`]), a disk that fills up ([`disk`]) and the one way of
 //! waiting ([`wait`]). Everything listens on ports the system chose and writes below one temporary directory
 //! per case. It knows the programs only from outside: flags, files, ports, the public API.
 
@@ -10,6 +10,7 @@ pub mod agent;
 pub mod broker;
 pub mod cloud;
 pub mod commits;
+pub mod disk;
 pub mod fleet;
 pub mod infer;
 pub mod operator;

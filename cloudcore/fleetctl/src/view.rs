@@ -37,12 +37,8 @@ pub(crate) fn describe<K: View>(object: &Resource<K>, events: &[Event], now: Tim
     // All of them are about this object.
     let columns = ["AGE", "SEVERITY", "REASON", "MESSAGE"].map(Column::Always);
     let cells = |event: &Event| {
-        vec![
-            age(event.time, now),
-            format!("{:?}", event.severity),
-            event.reason.clone(),
-            event.message.clone(),
-        ]
+        let [_id, age, severity, reason, _regarding, message] = event_cells(event, now);
+        vec![age, severity, reason, message]
     };
     page.rows("Events", &columns, events.iter().map(cells).collect());
     page
@@ -59,8 +55,8 @@ pub(crate) const EVENT_COLUMNS: [Column; 6] = [
 ];
 
 /// One cell per event column.
-pub(crate) fn event_cells(event: &Event, now: Timestamp) -> Vec<String> {
-    vec![
+pub(crate) fn event_cells(event: &Event, now: Timestamp) -> [String; 6] {
+    [
         event.id.to_string(),
         age(event.time, now),
         format!("{:?}", event.severity),

@@ -1,5 +1,6 @@
 //! The API over its router, on a real store in a temporary directory.
 
+mod ahead;
 mod enrollment;
 mod packages;
 mod renewal;

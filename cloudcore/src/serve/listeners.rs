@@ -36,7 +36,7 @@ pub(crate) struct Listeners {
     pub(crate) quic: UdpSocket,
     /// Metrics and health.
     pub(crate) metrics: TcpListener,
-    addresses: Addresses,
+    bound: Addresses,
 }
 
 impl Listeners {
@@ -65,7 +65,7 @@ impl Listeners {
             websocket,
             quic,
             metrics,
-            addresses: Addresses {
+            bound: Addresses {
                 api: api_at,
                 websocket: websocket_at,
                 quic: quic_at,
@@ -74,9 +74,25 @@ impl Listeners {
         })
     }
 
+    /// Where they listen.
+    pub(crate) fn bound(&self) -> Addresses {
+        self.bound
+    }
+
     /// Where a program on this machine reaches them.
     pub(crate) fn addresses(&self) -> Addresses {
-        self.addresses
+        let Addresses {
+            api,
+            websocket,
+            quic,
+            metrics,
+        } = self.bound;
+        Addresses {
+            api: dialable(api),
+            websocket: dialable(websocket),
+            quic: dialable(quic),
+            metrics: dialable(metrics),
+        }
     }
 }
 
@@ -93,7 +109,7 @@ async fn tcp(
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, dialable(bound)))
+    Ok((listener, bound))
 }
 
 fn udp(address: SocketAddr) -> std::io::Result<(UdpSocket, SocketAddr)> {
@@ -102,7 +118,7 @@ fn udp(address: SocketAddr) -> std::io::Result<(UdpSocket, SocketAddr)> {
     // The system may give less; that is slower under storms, not wrong.
     let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(UDP_RECEIVE_BYTES);
     let bound = socket.local_addr()?;
-    Ok((socket, dialable(bound)))
+    Ok((socket, bound))
 }
 
 /// The loopback address in place of "any".
@@ -113,4 +129,34 @@ fn dialable(bound: SocketAddr) -> SocketAddr {
         host => host,
     };
     SocketAddr::new(host, bound.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_listens_everywhere_is_reached_over_loopback_and_known_as_it_is() {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let config = Config {
+            api_address: any,
+            websocket_address: any,
+            quic_address: any,
+            metrics_address: loopback,
+            ..Config::default()
+        };
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let (bound, dialled) = (listeners.bound(), listeners.addresses());
+        for (bound, dialled) in [
+            (bound.api, dialled.api),
+            (bound.websocket, dialled.websocket),
+            (bound.quic, dialled.quic),
+        ] {
+            assert_eq!(bound.ip(), any.ip());
+            assert_eq!(dialled, SocketAddr::new(loopback.ip(), bound.port()));
+        }
+        assert_eq!(bound.api, listeners.api.local_addr().unwrap());
+        assert_eq!(bound.metrics, dialled.metrics);
+    }
 }

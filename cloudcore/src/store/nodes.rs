@@ -29,6 +29,22 @@ pub(crate) struct NewNodeIdentity<'a> {
     pub(crate) certificate_expires: Timestamp,
 }
 
+#[cfg(test)]
+impl NewNodeIdentity<'static> {
+    /// `press-1` at the site `leipzig`, as tests of other modules have it.
+    pub(crate) fn press_1(uid: NodeUid, certificate_expires: Timestamp) -> Self {
+        Self {
+            uid,
+            tenant: "default",
+            site: "leipzig",
+            name: "press-1",
+            identity_key: b"key",
+            certificate_serial: b"1",
+            certificate_expires,
+        }
+    }
+}
+
 /// A device as it enrolled, and what became of it.
 #[derive(Clone, Debug)]
 pub(crate) struct RegisteredNode {

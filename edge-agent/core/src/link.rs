@@ -2,7 +2,7 @@
 //!
 //! Owns the order of transports (QUIC first, WebSocket when QUIC does not answer), the back-off
 //! between rounds, the memory of what worked on which network ([`networks`]), when a path counts as dead
-//! ([`pulse`]), and the quiet probing of QUIC while a session lives on WebSocket. It deliberately knows
+//! ([`pulse`], [`echo`]), and the quiet probing of QUIC while a session lives on WebSocket. It deliberately knows
 //! no socket, no clock and no random source: the time and one random number are arguments, so a seed
 //! fixes a run.
 //!
@@ -20,6 +20,7 @@
 //! network ended between them, and a transport that is not configured is never dialled; the tests
 //! assert both.
 
+pub mod echo;
 pub mod networks;
 pub mod pulse;
 

@@ -37,7 +37,7 @@ use std::collections::BTreeMap;
 pub use append::{Appended, SEAL_BYTES, SEAL_RECORDS};
 pub use block::{Part, Piece};
 pub use entry::{Block, BlockId, Content, Entry, GapReason, Resolution, Tally};
-pub use load::corrupt_numbers;
+pub use load::{Standing, StoredBlock, corrupt_numbers, place};
 pub use room::{MERGE_BYTES_MAX, Merge, Relief};
 pub use settle::{Cursor, Offer, Room, SettleError};
 pub use wear::{WINDOW_STRETCH, Wear};

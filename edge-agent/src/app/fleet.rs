@@ -133,6 +133,7 @@ fn renewal(
     Renewal::spawn(renew::Parts {
         identity: Arc::clone(identity),
         cloud: cloud.clone(),
+        connector: config.connector.clone(),
         link: uplink.state(),
         server_time_ms,
         journal: journal.clone(),

@@ -90,9 +90,9 @@ pub struct EnrollArguments {
     /// Label of the node, key=value; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<Label>,
-    /// Where the agent keeps its state.
-    #[arg(long, env = "EDGE_AGENT_DATA_DIR", default_value = super::DATA_DIR, value_name = "DIR")]
-    pub data_dir: PathBuf,
+    /// Where the agent will be; its configuration file also says which proxy leads to the cloud.
+    #[command(flatten)]
+    pub node: NodeArguments,
     /// Replace the identity this machine has already.
     #[arg(long)]
     pub force: bool,
@@ -143,7 +143,7 @@ pub struct NodeArguments {
     /// Where the agent keeps its state. Default: /var/lib/millwright
     #[arg(long, env = "EDGE_AGENT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// The configuration file the agent runs with, when that says where its state is.
+    /// The configuration file the agent runs with, when it has one.
     #[arg(long, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

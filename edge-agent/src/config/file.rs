@@ -56,7 +56,7 @@ pub struct Cloud {
     /// Which transports are used at all. Default `any`: QUIC first, WebSocket where UDP is blocked.
     #[serde(default)]
     pub transport: Transports,
-    /// HTTP proxy for WebSocket, `http://user:password@host:port`, or `direct` to ignore the environment.
+    /// HTTP proxy for everything over TCP (WebSocket, enrollment, renewal), `http://user:password@host:port`, or `direct` to ignore the environment.
     /// Default: HTTPS_PROXY, unless NO_PROXY names the host. QUIC never goes through a proxy.
     pub proxy: Option<ProxySetting>,
     /// How often QUIC is tried while WebSocket carries the session.

@@ -49,6 +49,8 @@ async fn a_tunnel_is_asked_for_by_name_and_with_basic_authentication() {
     let connector = through(&format!("http://line%201:s3cret%40@{address}"));
     let stream = connector.connect("cloud.example", 8444).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), address);
+    let patience_ms = rustix::net::sockopt::tcp_user_timeout(&stream).unwrap();
+    assert_eq!(patience_ms, UNACKNOWLEDGED_MS_MAX);
     let head = head.await.unwrap().to_lowercase();
     assert!(
         head.starts_with("connect cloud.example:8444 http/1.1\r\n"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::NodeArguments;
 use crate::data_dir::Layout;
 use crate::identity::{StoredIdentity, StoredIdentityError};
 use millwright_identity::verify_identity_proof;
@@ -79,7 +80,10 @@ async fn an_unreachable_cloud_changes_nothing_and_names_the_flag() {
         name: Some("n".parse().unwrap()),
         trust_keys: Vec::new(),
         labels: Vec::new(),
-        data_dir: dir.path().to_owned(),
+        node: NodeArguments {
+            data_dir: Some(dir.path().to_owned()),
+            config: None,
+        },
         force: false,
     };
     let error = enroll(&arguments).await.unwrap_err();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge_core::link::Transport;
+use edge_core::link::echo::{Echo, Next};
 use futures_util::{SinkExt as _, StreamExt as _};
 use millwright_identity::server_name;
 use millwright_proto::frame::{FRAME_BYTES_MAX, PROTOCOL};
@@ -26,15 +27,9 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::totals::{Handshake, Meter, Totals};
+use super::totals::{Handshake, Meter, Totals, whole_ms};
 use super::wire::{WireError, told};
 use crate::connect::{Connector, split};
-
-/// Ping this often: middleboxes commonly forget a silent TCP flow after a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
-/// A connection on which nothing arrives for this long is dead: two pongs may get lost.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// tungstenite's default of 128 KiB is for servers with few clients.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
@@ -100,12 +95,11 @@ impl WebSocketDialer {
         let (socket, _response) = Box::pin(upgrade)
             .await
             .map_err(|error| self.failed(&error))?;
-        let now = Instant::now();
         Ok(WebSocketWire {
             socket,
             meter,
-            ping_at: now + KEEP_ALIVE,
-            dead_at: now + IDLE_TIMEOUT,
+            began: Instant::now(),
+            echo: Echo::new(0),
         })
     }
 
@@ -150,22 +144,27 @@ impl WebSocketDialer {
 pub(super) struct WebSocketWire {
     socket: WebSocketStream<Stream>,
     meter: Arc<Meter>,
-    ping_at: Instant,
-    dead_at: Instant,
+    began: Instant,
+    echo: Echo,
 }
 
 impl WebSocketWire {
     pub(super) async fn receive(&mut self) -> Result<Bytes, WireError> {
         loop {
-            let due = self.ping_at.min(self.dead_at);
+            let (Next::Ping { at_ms } | Next::Dead { at_ms }) = self.echo.next();
             let message = tokio::select! {
+                // What has arrived counts, also when this process was held up for longer than the path may be.
+                biased;
                 message = self.socket.next() => message,
-                () = tokio::time::sleep_until(due) => {
-                    self.keep_alive().await?;
+                () = tokio::time::sleep_until(self.began + Duration::from_millis(at_ms)) => {
+                    self.ask().await?;
                     continue;
                 }
             };
-            self.dead_at = Instant::now() + IDLE_TIMEOUT;
+            match &message {
+                Some(Ok(Message::Pong(carried))) => self.echo.heard(echoed(carried)),
+                Some(_) | None => self.echo.heard(None),
+            }
             match message {
                 Some(Ok(Message::Binary(body))) => return Ok(body),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
@@ -180,19 +179,22 @@ impl WebSocketWire {
         }
     }
 
-    async fn keep_alive(&mut self) -> Result<(), WireError> {
-        let now = Instant::now();
-        if now >= self.dead_at {
-            let silent = format!("nothing arrived for {} s", IDLE_TIMEOUT.as_secs());
-            return Err(WireError::Ended(silent));
+    /// Asks for an answer, or gives up waiting for one.
+    async fn ask(&mut self) -> Result<(), WireError> {
+        if let Next::Dead { .. } = self.echo.next() {
+            return Err(WireError::Silent);
         }
-        self.ping_at = now + KEEP_ALIVE;
-        let ping = Message::Ping(Bytes::new());
+        let carried = self.echo.ask(whole_ms(self.began.elapsed()));
+        let carried = carried.map_or_else(Bytes::new, |bytes| {
+            Bytes::copy_from_slice(&bytes.to_be_bytes())
+        });
+        let ping = Message::Ping(carried);
         self.socket.send(ping).await.map_err(|error| ended(&error))
     }
 
     pub(super) async fn send(&mut self, body: Bytes) -> Result<(), WireError> {
-        self.ping_at = Instant::now() + KEEP_ALIVE;
+        let now_ms = whole_ms(self.began.elapsed());
+        self.echo.sent(body.len() as u64, now_ms);
         let message = Message::Binary(body);
         self.socket
             .send(message)
@@ -210,8 +212,17 @@ impl WebSocketWire {
     }
 }
 
+/// What [`WebSocketWire::ask`] put into the ping.
+fn echoed(carried: &Bytes) -> Option<u64> {
+    carried[..].try_into().ok().map(u64::from_be_bytes)
+}
+
 fn ended(error: &Error) -> WireError {
-    WireError::Ended(error.to_string())
+    match error {
+        // Of the kernel, which knows what TCP acknowledges.
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => WireError::Silent,
+        error => WireError::Ended(error.to_string()),
+    }
 }
 
 /// A TCP stream whose bytes are counted.

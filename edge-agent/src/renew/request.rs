@@ -6,6 +6,7 @@ use rcgen::{KeyPair, SigningKey as _};
 use rustls_pki_types::CertificateDer;
 
 use super::RenewError;
+use crate::connect::Connector;
 use crate::enroll::certificate_request;
 use crate::https::Https;
 use crate::identity::{Kept, StoredIdentity};
@@ -15,6 +16,7 @@ const PATH: &str = "/api/v1/renew";
 /// Gets a new certificate and puts it into use; returns how long it is good, and where it is.
 pub(super) async fn renew(
     identity: &StoredIdentity,
+    connector: &Connector,
     cloud: &str,
 ) -> Result<(Validity, Kept), RenewError> {
     let identity_key = identity.identity_key()?;
@@ -24,7 +26,7 @@ pub(super) async fn renew(
     let csr = certificate_request(uid, &tls_key)
         .map_err(|error| RenewError::Key("make a certificate request", error))?;
 
-    let mut https = Https::connect(cloud, identity.anonymous_tls()?).await?;
+    let mut https = Https::connect(connector, cloud, identity.anonymous_tls()?).await?;
     let mut request = RenewRequest {
         node_uid: uid.as_bytes().to_vec().into(),
         ..RenewRequest::default()

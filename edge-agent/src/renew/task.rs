@@ -91,7 +91,13 @@ impl Task {
 
     async fn attempt(&mut self) {
         let before_ends_s = self.facts.borrow().not_after;
-        let renewed = request::renew(&self.parts.identity, &self.parts.cloud).await;
+        let Parts {
+            identity,
+            connector,
+            cloud,
+            ..
+        } = &self.parts;
+        let renewed = request::renew(identity, connector, cloud).await;
         let since_ms = self.clock.reading().boot_ms;
         match renewed {
             Ok((validity, kept)) => {

@@ -43,7 +43,8 @@ impl Device {
     }
 
     async fn renew(&self, cloud: &Cloud) -> Result<u64, RenewError> {
-        let (validity, kept) = request::renew(&self.identity, &cloud.address()).await?;
+        let (validity, kept) =
+            request::renew(&self.identity, &Connector::direct(), &cloud.address()).await?;
         assert!(matches!(kept, Kept::OnDisk), "{kept:?}");
         Ok(validity.not_after)
     }
@@ -123,7 +124,7 @@ async fn a_disk_that_takes_no_writes_does_not_keep_a_renewed_certificate_out_of_
     std::fs::create_dir(&unfinished).unwrap();
     let before = device.identity.tls();
     let before = before.client_auth_cert_resolver.resolve(&[], &[]).unwrap();
-    let renewed = request::renew(&device.identity, &cloud.address()).await;
+    let renewed = request::renew(&device.identity, &Connector::direct(), &cloud.address()).await;
     assert!(matches!(renewed, Ok((_, Kept::InMemory(_)))), "{renewed:?}");
     let now = device.identity.tls();
     let now = now.client_auth_cert_resolver.resolve(&[], &[]).unwrap();
@@ -156,6 +157,7 @@ async fn the_task_renews_what_is_over_and_says_so_and_keeps_the_floor() {
     let renewal = Renewal::spawn(Parts {
         identity: Arc::clone(&device.identity),
         cloud: cloud.address(),
+        connector: Connector::direct(),
         link,
         server_time_ms,
         journal: Journal::logging(BootId::from_bytes([0; 16]), clock),
@@ -192,6 +194,7 @@ async fn what_a_welcome_says_moves_the_clock() {
     let renewal = Renewal::spawn(Parts {
         identity: Arc::clone(&device.identity),
         cloud: cloud.address(),
+        connector: Connector::direct(),
         link,
         server_time_ms,
         journal: Journal::logging(BootId::from_bytes([0; 16]), Clock::start(0)),

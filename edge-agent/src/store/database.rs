@@ -15,7 +15,7 @@ use super::StoreError;
 use stall::Watch;
 
 /// sled's page cache. The rows are read once, at start and when sent, so a large one only costs memory.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+const CACHE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Name of sled's data file inside its directory.
 const DATA_FILE: &str = "db";

@@ -3,7 +3,10 @@
 //! sled 0.34 leaves half-written `snap.*` files behind a `kill -9` that it then refuses to load; without
 //! them it finds everything, from the snapshot before or by replaying its log. So the ladder is: open; copy aside,
 //! drop half-written snapshots, open again; drop all snapshots, open again; move the directory aside and start afresh. Each attempt runs on a thread of its
-//! own under a timeout, because damaged input can make sled panic or loop.
+//! own under a timeout, because damaged input can make sled panic or loop. A disk that fails or is full is no damage: what
+//! waits for the cloud stays where it is until the disk works again.
+
+pub(super) mod aside;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -12,6 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use super::StoreError;
 use super::database::{Database, Layout, free_bytes};
@@ -26,9 +30,6 @@ const UNLOCK_POLL: Duration = Duration::from_millis(20);
 
 /// sled writes a little while it opens, so with less than this free a sound store may not open either.
 const OPEN_BYTES: u64 = 1024 * 1024;
-
-/// Directories set aside that are kept for a person to look at; older ones go, for the disk's sake.
-const ASIDE_MAX: usize = 2;
 
 /// Something that happened while a store was opened and that must be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,17 +100,19 @@ pub(super) fn open<T: Send + 'static>(
 ) -> Result<Opened<T>, StoreError> {
     let first = match attempt(directory, layout, free_bytes_min, inspect) {
         Ok((database, contents)) => {
+            let note = aside::undeclared(directory)?.map(|moved_to| RecoveryNote::Quarantined {
+                cause: "an earlier start ended before it could say why".to_owned(),
+                moved_to,
+            });
             return Ok(Opened {
                 database,
                 contents,
-                note: None,
+                note,
             });
         }
-        // The directory itself is the problem: a fresh store would meet it too.
-        Err(error @ StoreError::File { .. }) => return Err(error),
+        Err(error) if !is_damage(&error) => return Err(error),
         Err(error) => error,
     };
-    // A full disk is no damage: what waits for the cloud stays where it is until there is room.
     let free_bytes = free_bytes(directory)?;
     let needed_bytes = free_bytes_min.max(OPEN_BYTES);
     if free_bytes < needed_bytes {
@@ -119,8 +122,18 @@ pub(super) fn open<T: Send + 'static>(
             needed_bytes,
         });
     }
-    let cause = describe(&first);
-    let set_aside = aside(directory)?;
+    repair(directory, layout, free_bytes_min, inspect, &first)
+}
+
+/// The rungs below: without snapshots, else afresh. `first` is why the store does not open.
+fn repair<T: Send + 'static>(
+    directory: &Path,
+    layout: Layout,
+    free_bytes_min: u64,
+    inspect: Inspect<T>,
+    first: &StoreError,
+) -> Result<Opened<T>, StoreError> {
+    let set_aside = aside::name(directory)?;
     let rows = layout.rows(directory);
     let copied = match copy_directory(&rows, &set_aside) {
         Ok(()) => true,
@@ -130,7 +143,7 @@ pub(super) fn open<T: Send + 'static>(
             false
         }
     };
-    let mut cause = cause;
+    let mut cause = describe(first);
     for snapshots in [Snapshots::Unfinished, Snapshots::All] {
         drop_snapshots(&rows, snapshots)?;
         match attempt(directory, layout, free_bytes_min, inspect) {
@@ -143,26 +156,49 @@ pub(super) fn open<T: Send + 'static>(
                     note,
                 });
             }
+            Err(error) if !is_damage(&error) => return Err(error),
             Err(error) => cause = format!("{cause}; without snapshots: {}", describe(&error)),
         }
     }
-    if copied {
-        // The copy shows the rows as they were before the repair was tried, so that one is kept. Without its
-        // rows nobody can read the rest.
-        fs::remove_dir_all(directory).map_err(file_error("remove", directory))?;
-    } else {
-        fs::rename(directory, &set_aside).map_err(file_error("move aside", directory))?;
-    }
+    let moved_to = aside::quarantine(directory, set_aside, copied)?;
     let (database, contents) = attempt(directory, layout, free_bytes_min, inspect)?;
-    let note = Some(RecoveryNote::Quarantined {
-        cause,
-        moved_to: set_aside,
-    });
+    let note = Some(RecoveryNote::Quarantined { cause, moved_to });
     Ok(Opened {
         database,
         contents,
         note,
     })
+}
+
+/// Whether the store may be damaged, and not the disk failing or full, which a fresh store would meet too.
+fn is_damage(error: &StoreError) -> bool {
+    const DISK: [Errno; 9] = [
+        Errno::IO,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ROFS,
+        Errno::NOMEM,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::ACCESS,
+        Errno::PERM,
+    ];
+    match error {
+        StoreError::File { .. } => false,
+        StoreError::Database {
+            source: sled::Error::Io(source),
+            ..
+        } => {
+            let of_disk = |code| DISK.contains(&Errno::from_raw_os_error(code));
+            !source.raw_os_error().is_some_and(of_disk) && !is_locked(source)
+        }
+        _ => true,
+    }
+}
+
+/// sled has no kind of its own for this.
+fn is_locked(error: &std::io::Error) -> bool {
+    error.to_string().contains("lock")
 }
 
 fn attempt<T: Send + 'static>(
@@ -207,7 +243,7 @@ fn open_patiently(
             Err(StoreError::Database {
                 source: sled::Error::Io(error),
                 ..
-            }) if error.to_string().contains("lock") && Instant::now() < deadline => {
+            }) if is_locked(&error) && Instant::now() < deadline => {
                 std::thread::sleep(UNLOCK_POLL);
             }
             result => return result,
@@ -256,28 +292,6 @@ fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Erro
         path,
         source,
     }
-}
-
-/// A free name beside `directory`; makes room for it by removing the oldest ones.
-fn aside(directory: &Path) -> Result<PathBuf, StoreError> {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let parent = directory.parent().unwrap_or(Path::new("."));
-    let prefix = format!("{name}.damaged-");
-    let mut taken: Vec<u64> = fs::read_dir(parent)
-        .map_err(file_error("list", parent))?
-        .filter_map(|entry| {
-            let name = entry.ok()?.file_name();
-            name.to_str()?.strip_prefix(&prefix)?.parse().ok()
-        })
-        .collect();
-    taken.sort_unstable();
-    let next = taken.last().map_or(1, |last| last + 1);
-    let spare = (taken.len() + 1).saturating_sub(ASIDE_MAX);
-    for number in taken.into_iter().take(spare) {
-        let old = parent.join(format!("{prefix}{number}"));
-        fs::remove_dir_all(&old).map_err(file_error("remove", &old))?;
-    }
-    Ok(parent.join(format!("{prefix}{next}")))
 }
 
 fn copy_directory(from: &Path, to: &Path) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use millwright_proto::ids::Lineage;
 
 use super::database::{Database, Layout, Purpose};
 use super::mark::{Confirmed, Mark, Reached};
-use super::recovery::{self, DirectoryLock};
+use super::recovery::{self, DirectoryLock, aside};
 use super::schema::{Kind, Row};
 use super::{RecoveryNote, StoreError};
 
@@ -89,6 +89,9 @@ impl StateStore {
         blocking(move || {
             let lock = DirectoryLock::acquire(&directory)?;
             let opened = recovery::open(&directory, Layout::Plain, FREE_BYTES_MIN, damaged_keys)?;
+            if let Some(RecoveryNote::Quarantined { moved_to, .. }) = &opened.note {
+                aside::declared(moved_to);
+            }
             let mut notes: Vec<_> = opened.note.into_iter().collect();
             let (mark, confirmed, _) = Mark::open(&directory, NO_LINEAGE)?;
             let found = count(&opened.database)?;

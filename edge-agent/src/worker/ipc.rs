@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_ipc::{AsyncControlSocket, Received, Slot};
 use millwright_proto::ids::ModelVersion;
@@ -99,14 +99,17 @@ impl Lane {
     }
 
     /// Sends one request and waits for its answer. The outputs lie in the returned lease's slot, in the
-    /// order of `outputs` (indices of the session); every number in their places is the worker's word.
+    /// order of `outputs` (indices of the session); every number in their places is the worker's word. Last,
+    /// how long the request waited for its slot.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         plan: &Plan<'_>,
         outputs: Vec<u32>,
-    ) -> Result<(Lease, Vec<Placed>), InferError> {
+    ) -> Result<(Lease, Vec<Placed>, Duration), InferError> {
         let _in_flight = self.admit()?;
+        let called = Instant::now();
         let mut lease = self.lease().await?;
+        let queue = called.elapsed();
         let mut inputs = Vec::with_capacity(plan.inputs.len());
         for (placed, data) in &plan.inputs {
             lease.write(placed, data);
@@ -122,7 +125,7 @@ impl Lane {
         match result {
             Ok(outputs) => {
                 lease.note_use(&outputs);
-                Ok((lease, outputs))
+                Ok((lease, outputs, queue))
             }
             Err((cause, message)) => Err(self.failure(cause, message)),
         }

@@ -1,5 +1,7 @@
 //! Tensors as they pass between a client and a worker, and why a request was not answered.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use millwright_package::Datatype;
 use millwright_proto::ids::{ModelName, ModelVersion, Version};
@@ -47,6 +49,17 @@ pub struct InferOutput {
     pub tensors: Vec<Tensor>,
     /// The number the manifest's `confidence` makes of one output.
     pub confidence: Option<f64>,
+    /// Where its time went.
+    pub timing: Timing,
+}
+
+/// How long a request spent where between the call and its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Waiting for a free slot of the worker.
+    pub queue: Duration,
+    /// From then on until the outputs were copied back.
+    pub infer: Duration,
 }
 
 impl InferOutput {

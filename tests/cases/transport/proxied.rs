@@ -94,3 +94,39 @@ async fn enrollment_goes_through_the_proxy_of_the_environment_unless_no_proxy_sa
     ensure!(!said.contains(PASSWORD), "{said}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enrollment_and_renewals_go_through_the_proxy_of_the_configuration() -> Result<()> {
+    let proxy = ConnectProxy::start(Some(AUTHORIZATION)).await?;
+    let directory = tempfile::tempdir()?;
+    let flags = ["--node-certificate-lifetime", "8s"];
+    let cloud = Cloud::start_with(directory.path(), &flags).await?;
+    cloud.create_site(Fleet::SITE)?;
+    let api = cloud.addresses().api.to_string();
+    let config = directory.path().join("press-2.yaml");
+    let url = format!("http://press:s3cret@{}", proxy.address());
+    std::fs::write(&config, format!("cloud: {{proxy: \"{url}\"}}\n"))?;
+    let token = cloud.join_token(Fleet::SITE)?;
+    let output = enrollment(&cloud, &directory.path().join("press-2"), "press-2", &token)?
+        .arg("--config")
+        .arg(&config)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let to_api = || {
+        let asked = proxy.asked();
+        let to_api = asked.iter().filter(|asked| asked.target == api);
+        to_api.filter(|asked| asked.status == 200).count()
+    };
+    ensure!(to_api() == 1, "{:?}", proxy.asked());
+
+    let fleet = Fleet::join(cloud, directory, through(&proxy, "press:s3cret")?).await?;
+    let ends = async || Ok(fleet.node()?.status.certificate_expires);
+    let first = until("the first certificate", CONNECT_DEADLINE, ends).await?;
+    until("a renewed certificate", CONNECT_DEADLINE, async || {
+        Ok(ends().await?.filter(|end| *end > first))
+    })
+    .await?;
+    ensure!(to_api() >= 2, "renewed beside it: {:?}", proxy.asked());
+    Ok(())
+}

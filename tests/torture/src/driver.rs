@@ -81,6 +81,8 @@ pub(crate) enum Until {
     Promised(u64),
     /// When so many appends or sessions failed in all.
     Failed(u64),
+    /// When so many appends were answered in all, well or not.
+    Answered(u64),
     /// When something failed, and since then so many appends returned well.
     WellAgain(u64),
     /// Never.
@@ -94,6 +96,7 @@ impl Until {
             Self::Drained => idle,
             Self::Promised(total) => cloud.promised() >= total,
             Self::Failed(total) => failed >= total,
+            Self::Answered(total) => cloud.promised() + cloud.refused() >= total,
             Self::WellAgain(appends) => failed > 0 && cloud.well_since >= appends,
             Self::Killed => false,
         }

@@ -30,14 +30,27 @@ const BEFORE: u64 = 50;
 /// Appends in a row that must return well after a fault.
 const AFTER: u64 = 50;
 
-/// System calls of the store's writes, and the errors they meet.
-const CALLS: [(&str, &str); 5] = [
-    ("fdatasync", "EIO"),
-    ("fdatasync", "ENOSPC"),
-    ("sync_file_range", "EIO"),
-    ("pwrite64", "EIO"),
-    ("pwrite64", "ENOSPC"),
+/// Appends tried under a fault that may last.
+const TRIED: u64 = 200;
+
+/// System calls of the store's writes, the errors they meet, and whether that ends while the process lives.
+const CALLS: [(&str, &str, Lasts); 5] = [
+    ("fdatasync", "EIO", Lasts::ForAWhile),
+    ("fdatasync", "ENOSPC", Lasts::ForAWhile),
+    ("sync_file_range", "EIO", Lasts::ForAWhile),
+    ("pwrite64", "EIO", Lasts::PerhapsForEver),
+    ("pwrite64", "ENOSPC", Lasts::PerhapsForEver),
 ];
+
+/// How long calls fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// Appends must go well again.
+    ForAWhile,
+    /// `strace` counts the calls of each thread apart and every attempt to open has a thread of its own, so that it may
+    /// fail each time. Then nothing may be promised, and nothing that was promised may be gone afterwards.
+    PerhapsForEver,
+}
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -80,7 +93,7 @@ pub(crate) fn run(faults: &Faults, seed: u64) -> Result<Outcome<Figures>> {
     let mut findings = Vec::new();
     let traced = available("strace");
     for round in 1..=faults.rounds {
-        for (call, error) in CALLS {
+        for (call, error, lasts) in CALLS {
             let name = format!("{call} answers {error}");
             if !name.contains(&faults.only) {
                 continue;
@@ -92,7 +105,7 @@ pub(crate) fn run(faults: &Faults, seed: u64) -> Result<Outcome<Figures>> {
                 continue;
             }
             let scene = Scene::new(&mut dice)?;
-            figures.add(&name, call_fails(scene, call, error)?, &mut findings);
+            figures.add(&name, call_fails(scene, call, error, lasts)?, &mut findings);
         }
         let kinds = full::KINDS.into_iter();
         for (name, free_bytes_min) in kinds.filter(|(name, _)| name.contains(&faults.only)) {
@@ -171,6 +184,17 @@ impl<'a> Scene<'a> {
         free_bytes_min: u64,
         under: &[String],
     ) -> Result<Option<Recorder>> {
+        let opened = self.try_open(directory, free_bytes_min, under)?;
+        Ok(opened.map_err(|error| self.cloud.find(error)).ok())
+    }
+
+    /// The recorder, or why it did not open the store.
+    fn try_open(
+        &mut self,
+        directory: &Path,
+        free_bytes_min: u64,
+        under: &[String],
+    ) -> Result<std::result::Result<Recorder, String>> {
         let mut recorder = Recorder::start(&Start {
             directory,
             free_bytes_min,
@@ -181,13 +205,9 @@ impl<'a> Scene<'a> {
                 for loss in notes.losses {
                     self.cloud.find(loss);
                 }
-                Ok(Some(recorder))
+                Ok(Ok(recorder))
             }
-            other => {
-                self.cloud
-                    .find(format!("the store did not open: {other:?}"));
-                Ok(None)
-            }
+            other => Ok(Err(format!("the store did not open: {other:?}"))),
         }
     }
 
@@ -229,7 +249,7 @@ impl<'a> Scene<'a> {
 }
 
 /// Records while some calls of `call` answer `error`.
-fn call_fails(mut scene: Scene<'_>, call: &str, error: &str) -> Result<Cloud> {
+fn call_fails(mut scene: Scene<'_>, call: &str, error: &str, lasts: Lasts) -> Result<Cloud> {
     let directory = scene.directory.path().join("outbox");
     if let Some(mut recorder) = scene.open(&directory, 0, &[])? {
         let pace = scene.busy();
@@ -254,10 +274,22 @@ fn call_fails(mut scene: Scene<'_>, call: &str, error: &str) -> Result<Cloud> {
         &inject,
     ]
     .map(str::to_owned);
-    if let Some(mut recorder) = scene.open(&directory, 0, &under)? {
-        let pace = scene.busy();
-        scene.drive(&mut recorder, pace, Until::WellAgain(AFTER))?;
-        recorder.close(PATIENCE)?;
+    match lasts {
+        Lasts::ForAWhile => {
+            if let Some(mut recorder) = scene.open(&directory, 0, &under)? {
+                let pace = scene.busy();
+                scene.drive(&mut recorder, pace, Until::WellAgain(AFTER))?;
+                recorder.close(PATIENCE)?;
+            }
+        }
+        Lasts::PerhapsForEver => {
+            // A store that does not open promises nothing.
+            if let Ok(mut recorder) = scene.try_open(&directory, 0, &under)? {
+                let pace = scene.busy();
+                scene.drive(&mut recorder, pace, Until::Answered(BEFORE + TRIED))?;
+                recorder.close(PATIENCE)?;
+            }
+        }
     }
     scene.settle(&directory)
 }

@@ -120,7 +120,10 @@ fn print(
 ) -> anyhow::Result<()> {
     match format {
         Format::Table | Format::Wide => {
-            let rows = events.iter().map(|event| event_cells(event, now)).collect();
+            let rows = events
+                .iter()
+                .map(|event| event_cells(event, now).to_vec())
+                .collect();
             write!(out, "{}", table(&EVENT_COLUMNS, rows, format))?;
             Ok(())
         }

@@ -8,6 +8,9 @@ use fleet_api::{ConditionStatus, Node, Resource};
 use super::{DryRunArgs, mode_note};
 use crate::client::{Client, Filter};
 
+#[cfg(test)]
+mod tests;
+
 /// Commands about nodes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {

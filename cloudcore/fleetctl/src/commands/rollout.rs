@@ -217,12 +217,22 @@ async fn look(client: &Client, followed: &Followed) -> Result<Look, ClientError>
             return Ok(Look::Rollout(Box::new(rollout)));
         }
     }
-    let conditions = &deployment.status.conditions;
-    let said = conditions.iter().find(|found| found.kind == "Progressing");
-    let said = said.map(|found| format!(" ({})", found.message));
-    let said = said.unwrap_or_default();
-    let why = format!("no rollout of deployment {name} has begun{said}");
-    Ok(Look::NotBegun(why))
+    Ok(Look::NotBegun(not_begun(&deployment)))
+}
+
+/// What the planner says of the wait, once it speaks of the deployment as it stands now: until then its words are about
+/// the version before.
+fn not_begun(deployment: &Resource<ModelDeployment>) -> String {
+    let mut why = format!(
+        "no rollout of deployment {} has begun",
+        deployment.metadata.name
+    );
+    let mut conditions = deployment.status.conditions.iter();
+    let said = conditions.find(|found| found.kind == "Progressing");
+    if let Some(said) = said.filter(|_| is_seen(deployment)) {
+        why.push_str(&format!(" ({})", said.message));
+    }
+    why
 }
 
 /// Whether the rollout brings what the deployment wants now: a version that was never pushed has no rollout, and the
@@ -234,9 +244,14 @@ fn is_of(rollout: &Resource<Rollout>, deployment: &Resource<ModelDeployment>) ->
 
 /// The newest rollout, once the planner has seen the deployment as it stands now.
 fn current_rollout(deployment: &Resource<ModelDeployment>) -> Option<String> {
+    let rollout = deployment.status.rollout.clone();
+    rollout.filter(|_| is_seen(deployment))
+}
+
+/// Whether the status speaks of the deployment as it stands now.
+fn is_seen(deployment: &Resource<ModelDeployment>) -> bool {
     let wanted = deployment.metadata.generation.unwrap_or(0);
-    let seen = deployment.status.observed_generation >= wanted;
-    deployment.status.rollout.clone().filter(|_| seen)
+    deployment.status.observed_generation >= wanted
 }
 
 /// One line: `faces-2: wave 1/3 canary, 1/12 nodes passed; press-3: downloading`.

@@ -48,19 +48,9 @@ impl Cloud {
                 .await;
         }
         let mut write = cloud.store.write().await.unwrap();
-        let node = NewNodeIdentity {
-            uid: UID,
-            tenant: TENANT,
-            site: "leipzig",
-            name: "press-1",
-            identity_key: b"key",
-            certificate_serial: b"1",
-            certificate_expires: Timestamp::now(),
-        };
-        write
-            .insert_node_identity(&node, Timestamp::now())
-            .await
-            .unwrap();
+        let now = Timestamp::now();
+        let node = NewNodeIdentity::press_1(UID, now);
+        write.insert_node_identity(&node, now).await.unwrap();
         write.commit().await.unwrap();
         cloud
     }

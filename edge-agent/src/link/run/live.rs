@@ -188,8 +188,8 @@ async fn pause(pause: Option<Duration>) {
     }
 }
 
-/// The pulse of a path whose transport tells of acknowledgements. Over WebSocket the kernel keeps them to
-/// itself, and there is no better transport to leave it for.
+/// The pulse of a path whose transport tells of acknowledgements. A WebSocket finds out by itself when it
+/// receives: the kernel keeps acknowledgements to itself.
 struct Heart(Option<Beating>);
 
 struct Beating {

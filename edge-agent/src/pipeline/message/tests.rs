@@ -78,6 +78,7 @@ fn results_repeat_id_and_timestamp_as_they_were() {
             data: 0.25_f32.to_le_bytes().to_vec().into(),
         }],
         confidence: None,
+        timing: crate::worker::Timing::default(),
     };
     assert_eq!(
         String::from_utf8(result(&echo, &output)).unwrap(),

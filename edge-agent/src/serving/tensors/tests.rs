@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::worker::InferOutput;
+use crate::worker::{InferOutput, Timing};
 
 fn parse(json: &str) -> Result<Request, RequestError> {
     request(&Bytes::copy_from_slice(json.as_bytes()), None)
@@ -120,6 +120,7 @@ fn answers_carry_each_output_in_the_form_asked_for() {
             tensor("labels", Datatype::Uint8, vec![7, 8]),
         ],
         confidence: None,
+        timing: Timing::default(),
     };
     let form = OutputForm::Listed(vec![Encoding::Json, Encoding::Binary]);
     let answer = answer(output, Some("a\"b"), &form);

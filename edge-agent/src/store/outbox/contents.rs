@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use edge_core::outbox::{Block, BlockId, Content, Entry, Head, Stream, Tally};
+use edge_core::outbox::{BlockId, Content, Entry, Head, Standing, StoredBlock, Stream, Tally};
 use millwright_proto::ids::Lineage;
 
 use crate::store::StoreError;
@@ -22,9 +22,9 @@ pub(super) struct Contents {
     pub(super) heads: BTreeMap<Stream, Head>,
     pub(super) tally: Tally,
     /// Records and gaps in rows of their own.
-    pub(super) entries: Vec<(Stream, u64, Entry)>,
-    /// Blocks: their place and what they are.
-    pub(super) blocks: Vec<(Stream, u64, u64, Block)>,
+    pub(super) entries: Vec<Standing>,
+    /// Blocks as their rows tell of them.
+    pub(super) blocks: Vec<StoredBlock>,
     /// Keys of rows that are damaged or foreign; to be removed.
     pub(super) damaged: Vec<Vec<u8>>,
 }
@@ -115,46 +115,22 @@ pub(super) fn entry(row: &Row<'_>, stream: Stream, first: u64) -> Option<Entry> 
 }
 
 /// The block in `row`, if it is one of this store.
-fn block(
-    row: &Row<'_>,
-    id: BlockId,
-    identity: Option<&Identity>,
-) -> Option<(Stream, u64, u64, Block)> {
+fn block(row: &Row<'_>, id: BlockId, identity: Option<&Identity>) -> Option<StoredBlock> {
     let ours = identity.is_some_and(|identity| identity.lineage == row.lineage);
     let stream = stream_from_code(row.stream)?;
     let block = decode_block(row, id).filter(|_| ours)?;
-    Some((stream, row.first, row.last, block))
+    Some(StoredBlock {
+        stream,
+        first: row.first,
+        last: row.last,
+        block,
+    })
 }
 
 impl Contents {
     /// The blocks that have rows.
     pub(super) fn known_blocks(&self) -> BTreeSet<BlockId> {
-        self.blocks.iter().map(|(.., block)| block.id).collect()
-    }
-
-    /// Whether the block from `first` to `last` must be opened: some of it was offered, or something
-    /// else stands in its place by now.
-    pub(super) fn is_open(&self, stream: Stream, first: u64, last: u64) -> bool {
-        let head = self.heads.get(&stream).copied().unwrap_or_default();
-        first <= head.offered_up_to.max(head.acknowledged)
-            || self.covered(stream, first, last).next().is_some()
-    }
-
-    /// What stands between `first` and `last` in rows of its own.
-    pub(super) fn covered(
-        &self,
-        stream: Stream,
-        first: u64,
-        last: u64,
-    ) -> impl Iterator<Item = (u64, u64)> {
-        // Rows come in the order of their keys, and gaps do not overlap.
-        let from = self
-            .entries
-            .partition_point(|(of, _, entry)| (*of, entry.last) < (stream, first));
-        self.entries[from..]
-            .iter()
-            .take_while(move |(of, begin, _)| *of == stream && *begin <= last)
-            .map(|(_, begin, entry)| (*begin, entry.last))
+        self.blocks.iter().map(|stored| stored.block.id).collect()
     }
 }
 

@@ -193,6 +193,26 @@ async fn a_hopeless_store_is_set_aside_and_the_loss_is_declared() {
     );
 }
 
+#[tokio::test]
+async fn a_quarantine_that_ended_before_it_was_declared_is_declared_at_the_next_start_and_once() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("outbox");
+    let aside = parent.path().join("outbox.damaged-1");
+    std::fs::create_dir(aside.with_extension("damaged-1.undeclared")).unwrap();
+    let (outbox, notes) = open(&directory).await;
+    assert!(
+        matches!(&notes[..], [RecoveryNote::Quarantined { moved_to, .. }] if *moved_to == aside),
+        "{notes:?}"
+    );
+    let sent = drain(&outbox, 0).await;
+    assert_eq!(sent[0].body, OutgoingBody::Gap(GapReason::Quarantined));
+    assert!(aside.exists());
+    outbox.close().await;
+    let (outbox, notes) = open(&directory).await;
+    assert_eq!(notes, []);
+    assert_eq!(drain(&outbox, 0).await.len(), 2, "a gap of each stream");
+}
+
 /// A copy of the files of an open store is what a killed process leaves behind.
 #[tokio::test]
 async fn what_was_confirmed_survives_a_kill_at_any_moment() {

@@ -1,3 +1,5 @@
+use edge_core::outbox::{Block, Resolution, Tally};
+
 use super::*;
 
 const LINEAGE: Lineage = Lineage::from_bytes(*b"lineage-lineage-");
@@ -44,6 +46,36 @@ fn stored_rows_have_their_golden_bytes() {
         hex_of(&identity.encode()),
         "51d165070104006c696e656167652d6c696e656167652d0000000000000000000000000000000002736563726574"
     );
+    let block = Block {
+        id: BlockId(0x0102_0304_0506_0708),
+        records: 3,
+        payload_bytes: 600,
+        disk_bytes: 4096,
+        resolution: Resolution::Hour,
+    };
+    let stored = encode_block(LINEAGE, Stream::Summaries, (7, 9), &block);
+    assert_eq!(
+        hex_of(&stored),
+        "43f08cf70106026c696e656167652d6c696e656167652d000000000000000700000000000000090102030405060708000000030000000000000258000000000000100003"
+    );
+    let row = Row::decode(&stored).unwrap();
+    assert_eq!((row.first, row.last), (7, 9));
+    assert_eq!(decode_block(&row, block.id), Some(block));
+    let tally = Tally {
+        lost: [1, 2, 3, 4],
+        merged: 5,
+    };
+    let stored = encode_tally(LINEAGE, tally);
+    assert_eq!(
+        hex_of(&stored),
+        "c72bf8490107006c696e656167652d6c696e656167652d0000000000000000000000000000000000000000000000010000000000000002000000000000000300000000000000040000000000000005"
+    );
+    assert_eq!(
+        Row::decode(&stored).and_then(|row| decode_tally(&row)),
+        Some(tally)
+    );
+    assert_eq!(hex_of(&Key::Block(block.id).encode()), "030102030405060708");
+    assert_eq!(hex_of(&Key::Tally.encode()), "0009");
     assert_eq!(
         hex_of(&Key::Entry(Stream::Summaries, 258).encode()),
         "020000000000000102"

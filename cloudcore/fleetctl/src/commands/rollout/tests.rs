@@ -15,6 +15,14 @@ fn deployment(observed: u64, rollout: Option<&str>) -> (u16, Value) {
     (200, document)
 }
 
+fn progressing((status, mut document): (u16, Value), message: &str) -> (u16, Value) {
+    document["status"]["conditions"] = json!([{
+        "type": "Progressing", "status": "False", "reason": "Because",
+        "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]);
+    (status, document)
+}
+
 fn rollout(name: &str, phase: &str, verdict: &str) -> (u16, Value) {
     let document = json!({
         "apiVersion": "millwright/v1",
@@ -107,16 +115,25 @@ async fn the_success_of_an_older_version_is_not_that_of_the_one_wanted() {
             document["spec"]["version"] = json!("1");
             (status, document)
         } else {
-            let (status, mut document) = deployment(2, Some("faces-1"));
-            document["status"]["conditions"] = json!([{
-                "type": "Progressing", "status": "False", "reason": "UnknownVersion",
-                "message": "m@2 was never pushed", "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }]);
-            (status, document)
+            progressing(deployment(2, Some("faces-1")), "m@2 was never pushed")
         }
     })
     .await;
     let (exit, said) = exit(&scripted, newest(), Duration::ZERO).await;
     assert_eq!(exit, Exit::RolloutTimeout);
     assert!(said.contains("m@2 was never pushed"), "{said}");
+}
+
+#[tokio::test]
+async fn what_the_planner_said_of_the_version_before_is_not_said_of_the_one_wanted() {
+    let scripted = Scripted::start(|_, _| {
+        progressing(deployment(1, Some("faces-1")), "m@1 is active on 1 nodes")
+    })
+    .await;
+    let (exit, said) = exit(&scripted, newest(), Duration::ZERO).await;
+    assert_eq!(exit, Exit::RolloutTimeout);
+    assert!(
+        said.contains("no rollout of deployment faces has begun within"),
+        "{said}"
+    );
 }

@@ -20,7 +20,7 @@ struct Disk {
     heads: BTreeMap<Stream, Head>,
     tally: Tally,
     rows: BTreeMap<(Stream, u64), Entry>,
-    blocks: BTreeMap<BlockId, (Stream, u64, u64, Block)>,
+    blocks: BTreeMap<BlockId, StoredBlock>,
     files: BTreeMap<BlockId, Vec<(u64, u64)>>,
 }
 
@@ -59,8 +59,14 @@ impl Disk {
                 self.rows.insert((stream, first), entry);
             }
             Content::Block(block) => {
-                let place = (stream, first, entry.last, block);
-                self.blocks.insert(block.id, place);
+                let last = entry.last;
+                let stored = StoredBlock {
+                    stream,
+                    first,
+                    last,
+                    block,
+                };
+                self.blocks.insert(block.id, stored);
             }
             Content::Piece { .. } => {}
         }
@@ -82,36 +88,12 @@ impl Disk {
     }
 
     fn load(&self, quota_bytes: u64) -> Ledger {
-        let mut stored: Vec<_> = self.rows.iter().map(|((s, f), e)| (*s, *f, *e)).collect();
-        for &(stream, first, last, block) in self.blocks.values() {
-            let inside =
-                |of: Stream, from: u64, to: u64| of == stream && from <= last && to >= first;
-            let head = self.heads.get(&stream).copied().unwrap_or_default();
-            let open = first <= head.offered_up_to.max(head.acknowledged)
-                || self
-                    .rows
-                    .iter()
-                    .any(|((of, from), e)| inside(*of, *from, e.last));
-            if !open {
-                let content = Content::Block(block);
-                stored.push((stream, first, Entry { last, content }));
-                continue;
-            }
-            for piece in self.pieces(block.id, first) {
-                let taken = |((of, from), e): (&(Stream, u64), &Entry)| {
-                    *of == stream && *from <= piece.last && e.last >= piece.first
-                };
-                if !self.rows.iter().any(taken) {
-                    let content = Content::Piece {
-                        block,
-                        index: piece.index,
-                        payload_bytes: piece.payload_bytes,
-                    };
-                    let last = piece.last;
-                    stored.push((stream, piece.first, Entry { last, content }));
-                }
-            }
-        }
+        let rows = self.rows.iter().map(|((s, f), e)| (*s, *f, *e)).collect();
+        let blocks = self.blocks.values().copied().collect();
+        let pieces = |stored: &StoredBlock| {
+            Ok::<_, std::convert::Infallible>(self.pieces(stored.block.id, stored.first))
+        };
+        let Ok(stored) = place(&self.heads, rows, blocks, pieces);
         let (ledger, repairs) = Ledger::load(quota_bytes, self.tally, &self.heads, stored);
         assert_eq!(corrupt_numbers(&repairs), 0, "a restart loses nothing");
         ledger

@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) serving: Option<(PackageId, WorkerId)>,
     pub(super) pending: Vec<Step>,
     pub(super) disk: BTreeSet<PackageId>,
+    /// Every version that was active once.
+    has_served: BTreeSet<PackageId>,
     workers: BTreeMap<WorkerId, (PackageId, Process)>,
     next_worker: u64,
     withdrawn: bool,
@@ -126,10 +128,10 @@ impl World {
                     Some(&(package.clone(), Process::Proven))
                 );
                 if self.held.is_some() {
-                    let known = |slot: &crate::models::Slot| slot.activated.contains(package);
-                    let known = self.observed.slots.get(&model()).is_some_and(known);
+                    let known = self.has_served.contains(package);
                     assert!(known, "under a hold nothing new takes over");
                 }
+                self.has_served.insert(package.clone());
                 self.serving = Some((package.clone(), *worker));
                 let fact = Fact::Switched(package.clone(), *worker);
                 self.observed.observe(fact, &self.wish(), self.now);

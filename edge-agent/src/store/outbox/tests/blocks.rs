@@ -1,7 +1,8 @@
 //! A backlog long enough to be sealed: blocks survive, their damage is declared, their room comes back.
 
-use edge_core::outbox::SEAL_RECORDS;
+use edge_core::outbox::{BlockId, Resolution, SEAL_RECORDS};
 
+use super::super::blocks::{Blocks, Sealing};
 use super::*;
 
 /// Enough for one block and a few rows behind it.
@@ -149,4 +150,52 @@ async fn nothing_is_lost_by_a_kill_around_a_seal() {
         assert_eq!(all, (1..=kill).map(record).collect::<Vec<_>>());
         reopened.close().await;
     }
+}
+
+/// A block as version 1 wrote it. A change here needs a new version and a reader for the old one.
+#[test]
+fn block_files_have_their_golden_bytes() {
+    let golden = include_bytes!("../../../../golden/outbox-block-v1.bin");
+    let lineage = Lineage::from_bytes(*b"lineage-lineage-");
+    let id = BlockId(0x0102_0304_0506_0708);
+    let long: Vec<u8> = (0..=255).collect();
+    let sealing = |first, last, payload: &[u8]| Sealing {
+        first,
+        last,
+        payload: Bytes::copy_from_slice(payload),
+    };
+    let records = [
+        sealing(7, 7, b"first"),
+        sealing(8, 17, b""),
+        sealing(18, 18, &long),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let blocks = Blocks::open(directory.path(), lineage, &BTreeSet::from([id])).unwrap();
+    let block = blocks
+        .write(id, Stream::Summaries, Resolution::Recorded, &records)
+        .unwrap();
+    assert_eq!((block.records, block.payload_bytes), (3, 261));
+    let file = directory.path().join("blocks").join("0102030405060708");
+    assert_eq!(std::fs::read(&file).unwrap(), golden);
+
+    std::fs::write(&file, golden).unwrap();
+    let loaded = blocks.load(id, Stream::Summaries).unwrap();
+    let read: Vec<Sealing> = loaded
+        .pieces(7, 18)
+        .iter()
+        .map(|piece| Sealing {
+            first: piece.first,
+            last: piece.last,
+            payload: loaded.payload(piece.index).unwrap(),
+        })
+        .collect();
+    assert_eq!(read, records);
+    // Of another version nothing is read, rather than something else.
+    let mut later = golden.to_vec();
+    later[4] = 2;
+    let crc = crc32c::crc32c(&later[4..34]);
+    later[..4].copy_from_slice(&crc.to_be_bytes());
+    std::fs::write(&file, later).unwrap();
+    let loaded = blocks.load(id, Stream::Summaries).unwrap();
+    assert_eq!(loaded.pieces(7, 18), []);
 }

@@ -1,8 +1,9 @@
 //! From what a directory holds to open books.
 
-use std::collections::BTreeSet;
-
-use edge_core::outbox::{Change, Content, Entry, GapReason, Head, Ledger, Stream, corrupt_numbers};
+use edge_core::outbox::{
+    self, Change, Content, Entry, GapReason, Head, Ledger, Standing, StoredBlock, Stream,
+    corrupt_numbers,
+};
 
 use super::{Books, commit};
 use crate::store::database::Purpose;
@@ -10,7 +11,7 @@ use crate::store::mark::Mark;
 use crate::store::outbox::OutboxLimits;
 use crate::store::outbox::blocks::Blocks;
 use crate::store::outbox::contents::{self, Contents};
-use crate::store::recovery::Opened;
+use crate::store::recovery::{Opened, aside};
 use crate::store::schema::{Identity, Key};
 use crate::store::{RecoveryNote, StoreError};
 
@@ -26,10 +27,18 @@ impl Books {
             mut contents,
             note,
         } = opened;
-        let mut notes: Vec<_> = note.into_iter().collect();
-        let quarantined = matches!(notes.first(), Some(RecoveryNote::Quarantined { .. }));
         let mut batch = sled::Batch::default();
         let fresh = contents.identity.is_none();
+        let set_aside = match &note {
+            Some(RecoveryNote::Quarantined { moved_to, .. }) => Some(moved_to.clone()),
+            Some(RecoveryNote::Repaired { .. } | RecoveryNote::Lost { .. }) | None => None,
+        };
+        // A store that has its identity has declared what it replaced in the same commit.
+        let quarantined = fresh && set_aside.is_some();
+        let mut notes: Vec<_> = note
+            .into_iter()
+            .filter(|_| quarantined || set_aside.is_none())
+            .collect();
         let identity = contents.identity.take().unwrap_or_else(|| {
             let identity = Identity::fresh(contents::fresh_lineage());
             batch.insert(Key::Greeting.encode(), identity.encode());
@@ -95,45 +104,27 @@ impl Books {
             books.write_mark();
             books.sync_mark();
         }
+        if let Some(path) = set_aside {
+            aside::declared(&path);
+        }
         Ok((books, notes))
     }
 }
 
-/// An entry and where it stands.
-type Standing = (Stream, u64, Entry);
-
 /// Everything that stands in the streams, and how many records of opened blocks could not be read.
 fn entries(contents: &Contents, blocks: &Blocks) -> Result<(Vec<Standing>, usize), StoreError> {
-    let mut entries = contents.entries.clone();
     let mut unread = 0;
-    for &(stream, first, last, block) in &contents.blocks {
-        if !contents.is_open(stream, first, last) {
-            let content = Content::Block(block);
-            entries.push((stream, first, Entry { last, content }));
-            continue;
-        }
-        let taken: BTreeSet<u64> = contents
-            .covered(stream, first, last)
-            .flat_map(|(from, to)| from.max(first)..=to.min(last))
-            .collect();
-        let pieces = blocks.load(block.id, stream)?.pieces(first, last);
-        unread += usize::try_from(block.records)
+    let pieces = |stored: &StoredBlock| {
+        let loaded = blocks.load(stored.block.id, stored.stream)?;
+        let pieces = loaded.pieces(stored.first, stored.last);
+        unread += usize::try_from(stored.block.records)
             .unwrap_or(usize::MAX)
             .saturating_sub(pieces.len());
-        let free = pieces
-            .into_iter()
-            .filter(|piece| taken.range(piece.first..=piece.last).next().is_none());
-        entries.extend(free.map(|piece| {
-            let content = Content::Piece {
-                block,
-                index: piece.index,
-                payload_bytes: piece.payload_bytes,
-            };
-            let last = piece.last;
-            (stream, piece.first, Entry { last, content })
-        }));
-    }
-    Ok((entries, unread))
+        Ok::<_, StoreError>(pieces)
+    };
+    let rows = contents.entries.clone();
+    let placed = outbox::place(&contents.heads, rows, contents.blocks.clone(), pieces);
+    Ok((placed?, unread))
 }
 
 /// The gaps that a quarantine declared, which are not among the repairs.
