@@ -198,6 +198,7 @@ impl Cloud {
         }
         self.counted.forget_after(&self.store.watermarks);
         self.incarnation += 1;
+        shared.network.life = self.incarnation;
         shared.books.adopted.clear();
         shared.note_cloud("a backup is restored", self.store.taken, self.incarnation);
     }

@@ -155,6 +155,8 @@ pub(crate) enum Event {
     DeviceNotices(WireId),
     /// The cloud finds the connection dead.
     CloudNotices(WireId),
+    /// A desired state that was sent to a node gets there once more, unless the cloud was restored since.
+    Again(NodeUid, Rc<Document>, u64),
     /// The agent starts.
     Boot(Device),
     /// The agent is killed if it still is in that run.

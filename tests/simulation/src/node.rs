@@ -88,6 +88,8 @@ pub(crate) struct Machine {
     pub served: BTreeSet<ModelName>,
     /// Steps left before the agent is killed.
     pub fuse: Option<u32>,
+    /// What is sent next is sent once more before it can be acknowledged.
+    pub sends_again: bool,
     /// How the wall clock differs from the truth.
     pub clock_error_ms: i64,
     /// Generation, digest, and what the desired state in force was the highest of.
@@ -124,6 +126,7 @@ impl Machine {
             power: Power::On,
             served: BTreeSet::new(),
             fuse: None,
+            sends_again: false,
             clock_error_ms: 0,
             highest: 0,
             ahead: false,

@@ -67,6 +67,8 @@ pub(crate) enum Fault {
     NoUdp(Device),
     /// The device's connection breaks; what was on its way may arrive late or not at all.
     Drop(Device),
+    /// The device sends what it sends next once more, before it can be acknowledged.
+    SendAgain(Device),
     /// The agent is killed at its n-th durable step or send from now.
     Kill(Device, u32),
     /// The device has no power.
@@ -99,6 +101,7 @@ impl Fault {
             Self::Partition(device)
             | Self::NoUdp(device)
             | Self::Drop(device)
+            | Self::SendAgain(device)
             | Self::Kill(device, _)
             | Self::PowerCut(device)
             | Self::Quarantine(device)
@@ -264,7 +267,7 @@ fn of_device(random: &mut Random, device: Device, end: Ms, faults: &mut Vec<Sche
         let at = random.between(HOUR, end - HOUR);
         let short = random.skewed(5_000, HOUR);
         let step = u32::try_from(random.below(24)).unwrap_or(0);
-        let (fault, length) = match random.below(20) {
+        let (fault, length) = match random.below(22) {
             0..=3 => (Fault::Partition(device), random.skewed(10_000, 7 * DAY)),
             4..=6 => (Fault::NoUdp(device), random.skewed(10_000, 2 * DAY)),
             7..=9 => (Fault::Drop(device), 0),
@@ -278,6 +281,7 @@ fn of_device(random: &mut Random, device: Device, end: Ms, faults: &mut Vec<Sche
                 1 => (Fault::Lied(device), short),
                 _ => (Fault::PowerCut(device), short),
             },
+            19 | 20 => (Fault::SendAgain(device), 0),
             _ => (Fault::Partition(device), short),
         };
         faults.push(Scheduled {

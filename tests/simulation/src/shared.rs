@@ -1,12 +1,13 @@
 //! What devices and the cloud share in a run: the clock, chance, the queue, the network, the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use edge_core::link::Transport;
 use millwright_proto::ids::NodeUid;
 
 use crate::books::Books;
-use crate::event::{Device, Down, Event, HOUR, MINUTE, Ms, Queue, Up, WireId};
+use crate::event::{Device, Document, Down, Event, HOUR, MINUTE, Ms, Queue, Up, WireId};
 use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::seam::Bug;
@@ -17,6 +18,9 @@ const TURBULENT: Ms = 6 * MINUTE;
 
 /// What a live connection is skipped through at most: the protocol lets 64 records be under way.
 const SKIP_MAX: Ms = HOUR;
+
+/// Desired states of a node that may arrive again.
+const DOCUMENTS_MAX: usize = 4;
 
 /// A connection: ordered in both directions, until it breaks.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Wire {
     pub cloud_open: bool,
     /// Broken: nothing more is carried.
     pub cut: bool,
+    /// The life of the cloud it was made in; a restore begins another.
+    pub life: u64,
     /// Broken, but what the device had sent comes through then.
     pub late: Option<Ms>,
     up_at: Ms,
@@ -48,6 +54,10 @@ pub(crate) struct Network {
     pub site_down: Vec<u32>,
     /// The cloud does not run.
     pub cloud_down: bool,
+    /// How often the cloud was restored.
+    pub life: u64,
+    /// The desired states every node was sent last.
+    documents: BTreeMap<NodeUid, VecDeque<Rc<Document>>>,
 }
 
 /// See the module.
@@ -99,6 +109,8 @@ impl Shared {
                 no_udp: vec![0; sites.len()],
                 site_down: vec![0; 8],
                 cloud_down: false,
+                life: 0,
+                documents: BTreeMap::new(),
             },
             wires: BTreeMap::new(),
             bug,
@@ -224,6 +236,7 @@ impl Shared {
             device_open: true,
             cloud_open: true,
             cut: false,
+            life: self.network.life,
             late: None,
             up_at: self.now,
             down_at: self.now,
@@ -250,6 +263,23 @@ impl Shared {
             let at = sent.up_at;
             self.queue.at(at, Event::ToCloud(wire, message));
         }
+    }
+
+    /// Sends a desired state; one of those sent before may get to the node once more, hours later and in
+    /// whatever session it has then.
+    pub(crate) fn send_desired(&mut self, wire: WireId, uid: NodeUid, document: &Rc<Document>) {
+        let kept = self.network.documents.entry(uid).or_default();
+        if kept.len() == DOCUMENTS_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(Rc::clone(document));
+        if self.random.one_in(4) {
+            let index = self.random.index(kept.len());
+            let again = Event::Again(uid, Rc::clone(&kept[index]), self.network.life);
+            let after = self.random.skewed(10, 6 * HOUR);
+            self.queue.at(self.now + after, again);
+        }
+        self.send_down(wire, Down::Desired(Rc::clone(document)));
     }
 
     /// Sends to the device.

@@ -11,7 +11,7 @@ use fleet_core::fleet::{Liveness, Memory, Node, NodeStatus, Phase, Report};
 
 use crate::check::{self, Totals};
 use crate::cloud::{Cloud, Store};
-use crate::event::{DAY, Device, Event, HOUR, MINUTE, Ms, Up};
+use crate::event::{DAY, Device, Down, Event, HOUR, MINUTE, Ms, Up};
 use crate::node::Machine;
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -229,8 +229,21 @@ impl World {
                 // A broken connection loses what was under way, or not.
                 let passes = open.filter(|wire| !wire.cut || wire.late.is_some());
                 if let Some(device) = passes.map(|wire| wire.device) {
+                    check::promise(cloud, &machines[device], wire, &message, shared);
                     machines[device].touch(shared);
                     machines[device].receives(wire, message, shared);
+                }
+            }
+            Event::Again(uid, document, life) => {
+                let alive = shared.network.life == life;
+                let session = |device: &Device| machines[*device].agent.as_ref()?.link.live_wire();
+                let wire = shared.device_of(uid).filter(|_| alive);
+                if let Some((device, wire)) =
+                    wire.and_then(|device| Some((device, session(&device)?)))
+                    && machines[device].uid == uid
+                {
+                    machines[device].touch(shared);
+                    machines[device].receives(wire, Down::Desired(document), shared);
                 }
             }
             Event::DeviceNotices(wire) => {

@@ -6,7 +6,7 @@ use edge_core::outbox::{GapReason, Stream};
 
 use crate::books::{Books, Cause, Committed, LineageEnd, Unsaid};
 use crate::cloud::{Cloud, Stands};
-use crate::event::Device;
+use crate::event::{Device, Down, WireId};
 use crate::node::Machine;
 use crate::shared::Shared;
 
@@ -71,6 +71,35 @@ pub(crate) fn books(cloud: &Cloud, machines: &[Machine], shared: &mut Shared) ->
         shared.fail(Some(device), text);
     }
     totals
+}
+
+/// What a device is told to be counted is: a crash of the cloud may not take it back, only a restore may.
+pub(crate) fn promise(
+    cloud: &Cloud,
+    machine: &Machine,
+    wire: WireId,
+    message: &Down,
+    shared: &mut Shared,
+) {
+    let (Down::Welcome { watermarks, .. } | Down::Ack(watermarks)) = message else {
+        return;
+    };
+    let lineage = machine.disk.outbox.lineage;
+    let life = shared.wires.get(&wire).map(|wire| wire.life);
+    let listens = machine.agent.as_ref().and_then(|agent| agent.link.wire()) == Some(wire);
+    if life != Some(shared.network.life) || !listens {
+        return;
+    }
+    for (stream, told) in watermarks {
+        let key = (machine.uid, lineage, *stream);
+        let counted = cloud.store.watermarks.get(&key).copied().unwrap_or(0);
+        if *told > counted {
+            let text = format!(
+                "{stream} {told} is acknowledged, but only {counted} would survive a crash"
+            );
+            shared.fail(Some(machine.device), text);
+        }
+    }
 }
 
 enum Fate {

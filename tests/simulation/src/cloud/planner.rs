@@ -9,7 +9,7 @@ use millwright_proto::Digest;
 
 use super::{Cloud, Crashed, unix};
 use crate::check;
-use crate::event::{Document, Down, WireId};
+use crate::event::{Document, WireId};
 use crate::node::Machine;
 use crate::seam::Bug;
 use crate::shared::Shared;
@@ -149,7 +149,7 @@ impl Cloud {
             bytes: bytes_of(&desired.content),
             content: desired.content,
         };
-        shared.send_down(wire, Down::Desired(Rc::new(document)));
+        shared.send_desired(wire, live.uid, &Rc::new(document));
     }
 }
 

@@ -51,6 +51,7 @@ impl World {
                 shared.cut_all(device, Some(Transport::Quic));
             }
             Fault::Drop(device) => shared.cut_all(device, None),
+            Fault::SendAgain(device) => self.machines[device].sends_again = true,
             Fault::Kill(device, step) => {
                 let machine = &mut self.machines[device];
                 machine.fuse = Some(step);
@@ -116,6 +117,7 @@ impl World {
                 self.cloud_down();
             }
             Fault::Drop(_)
+            | Fault::SendAgain(_)
             | Fault::Kill(..)
             | Fault::ClockJump(_)
             | Fault::WorkerCrash(_)
@@ -256,6 +258,7 @@ fn name_of(fault: Fault) -> &'static str {
         Fault::SitePartition(_) => "FAULT no packet of the site passes",
         Fault::NoUdp(_) => "FAULT no datagram passes",
         Fault::Drop(_) => "FAULT the connection breaks",
+        Fault::SendAgain(_) => "FAULT records will be sent twice",
         Fault::Kill(..) => "FAULT the agent will be killed",
         Fault::PowerCut(_) => "FAULT no power",
         Fault::Quarantine(_) => "FAULT no power, the outbox is unreadable",
