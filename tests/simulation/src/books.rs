@@ -76,6 +76,8 @@ pub(crate) enum Cause {
 pub(crate) struct Books {
     records: BTreeMap<(Device, Stream), Vec<Committed>>,
     lineages: BTreeMap<LineageId, LineageFacts>,
+    /// Streams of stores whose disk lost everything it had confirmed, also what they declared first.
+    pub emptied: BTreeSet<(LineageId, Stream)>,
     /// What may have cost records on which device.
     pub causes: BTreeSet<(Device, Cause)>,
     /// Nodes and generations that an operator made the cloud take over.
@@ -140,6 +142,9 @@ impl Books {
             record.unsaid = Unsaid::DiskLied;
         }
         self.lineage(lineage).lied = true;
+        if last == 0 {
+            self.emptied.insert((lineage, stream));
+        }
     }
 
     /// All records of a stream.

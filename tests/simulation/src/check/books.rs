@@ -159,7 +159,8 @@ fn fate(
     }
 }
 
-/// Whether a store that took the place of another, or one after it, declared that.
+/// Whether a store that took the place of another, or one after it, declared that, or cannot because its
+/// disk lost even this.
 fn is_declared_by(
     cloud: &Cloud,
     machine: &Machine,
@@ -168,6 +169,9 @@ fn is_declared_by(
     books: &Books,
 ) -> bool {
     loop {
+        if books.emptied.contains(&(next, stream)) {
+            return true;
+        }
         let stands = cloud.counted.at(&(machine.uid, next, stream), 1);
         // A restored cloud hears of it as evicted, when it has left the acknowledged tail; and the row that
         // says so can be damaged like any other.
