@@ -5,11 +5,8 @@ use millwright_simulation::{Bug, Options, Printing, run};
 /// Simulated days of the short form: long enough for a restore, a partition of days, several rollouts.
 const DAYS: u64 = 4;
 
-/// Seeds of the short form.
-const SEEDS: u64 = 12;
-
-/// Seeds within which a wrong decision must be found.
-const FOUND_WITHIN: u64 = 40;
+/// Seeds of the short form: what a busy developer machine does in less than a minute.
+const SEEDS: u64 = 8;
 
 fn options(seed: u64, bug: Bug) -> Options {
     Options {
@@ -41,28 +38,30 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(first, other);
 }
 
-/// The first seed that finds `bug`.
-fn found(bug: Bug) -> Option<u64> {
-    (0..FOUND_WITHIN).find(|seed| run(options(*seed, bug)).is_err())
-}
-
+/// Asserts that a seed finds the wrong decision.
+///
+/// Of the first 40 seeds those that find it soonest are named here: when the drawing of scenarios
+/// changes, `millwright-simulation run --seeds 0..40 --days 4 --bug NAME` names others.
 macro_rules! is_found {
-    ($($test:ident: $bug:ident,)*) => {
+    ($($test:ident: $bug:ident by $seed:literal,)*) => {
         $(#[test]
         fn $test() {
-            assert!(found(Bug::$bug).is_some(), "no seed finds it");
+            assert!(run(options($seed, Bug::$bug)).is_err(), "seed {} finds it no more", $seed);
         })*
     };
 }
 
 is_found! {
-    a_watermark_before_its_commit_is_found: WatermarkBeforeCommit,
-    an_offer_that_is_not_persisted_is_found: OfferedNotPersisted,
-    a_loss_that_is_not_declared_is_found: GapNotDeclared,
-    a_restore_that_holds_nobody_is_found: HoldIgnored,
-    silence_taken_for_success_is_found: SilenceIsSuccess,
-    an_old_worker_ended_first_is_found: OldWorkerEndedFirst,
-    a_golden_set_that_is_ignored_is_found: GoldenIgnored,
-    a_secret_that_is_not_judged_is_found: SecretUnchecked,
-    a_budget_that_is_ignored_is_found: BudgetIgnored,
+    a_duplicate_that_is_counted_is_found: DuplicateCounted by 12,
+    a_watermark_before_its_commit_is_found: WatermarkBeforeCommit by 21,
+    an_acknowledgement_before_its_commit_is_found: AckBeforeCommit by 5,
+    an_offer_that_is_not_persisted_is_found: OfferedNotPersisted by 0,
+    a_loss_that_is_not_declared_is_found: GapNotDeclared by 8,
+    an_older_desired_state_that_is_followed_is_found: GenerationUnchecked by 29,
+    a_restore_that_holds_nobody_is_found: HoldIgnored by 5,
+    silence_taken_for_success_is_found: SilenceIsSuccess by 0,
+    an_old_worker_ended_first_is_found: OldWorkerEndedFirst by 12,
+    a_golden_set_that_is_ignored_is_found: GoldenIgnored by 8,
+    a_secret_that_is_not_judged_is_found: SecretUnchecked by 12,
+    a_budget_that_is_ignored_is_found: BudgetIgnored by 0,
 }

@@ -265,8 +265,8 @@ impl Machine {
         self.fenced = None;
         self.welcomes += 1;
         self.welcomed(secret, transport, watermarks, shared)?;
-        let through = watermarks.iter().map(|(_, through)| *through);
-        let (events, windows) = (through.clone().next(), through.last());
+        let mut through = watermarks.iter().map(|(_, through)| *through);
+        let (events, windows) = (through.next(), through.next_back());
         shared.note(
             self.device,
             "welcomed with watermarks",

@@ -243,8 +243,7 @@ impl Machine {
             return Ok(());
         };
         let up = Duration::from_millis(shared.now - agent.started);
-        loop {
-            let Some(agent) = &self.agent else { break };
+        while let Some(agent) = &self.agent {
             let models = &agent.models;
             let steps = reconcile(&models.desired, &models.observed, up);
             if steps.is_empty() {
