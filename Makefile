@@ -9,8 +9,12 @@ KEEP ?=
 UDP ?=
 # How many agents `make storm` simulates.
 AGENTS ?= 10000
+# Which fleets `make simulate` plays, for how many days; DEVICES=n makes every fleet that large.
+SEEDS ?= 0..10000
+DAYS ?= 30
+DEVICES ?=
 
-.PHONY: help setup demo test lint cross bench soak storm torture deny fmt clean
+.PHONY: help setup demo test lint cross bench simulate soak storm torture deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -36,6 +40,10 @@ torture: ## Break the agent's stores in full: 10,000 kills, 100,000 damages, pow
 	"$$torture" corruption --cases 100000; \
 	"$$torture" power --halts 2000; \
 	"$$torture" faults --rounds 20
+
+simulate: ## Simulate 10,000 seeded fleets through 30 days each (SEEDS=0..100 DAYS=30 DEVICES=n)
+	cargo build --release -p millwright-simulation
+	@"$${CARGO_TARGET_DIR:-target}/release/millwright-simulation" run --seeds $(SEEDS) --days $(DAYS) $(if $(DEVICES),--devices $(DEVICES))
 
 lint: ## Formatting, clippy and rustdoc without warnings
 	cargo fmt --all --check

@@ -1,6 +1,7 @@
 //! Wiring: what the parts of cloudcore share.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use crate::health::Metrics;
 use crate::pki::{self, Lifetime, Pki, PkiError};
 use crate::registry::{Registry, RegistryError};
 use crate::renew::Renewals;
+use crate::revocations::{self, RevocationsError};
 use crate::signals::Signals;
 use crate::store::{Store, StoreError, StoreIdentity};
 
@@ -53,6 +55,8 @@ pub(crate) struct App {
     pub(crate) refusals: Refusals,
     /// Changes when the store is restored.
     pub(crate) incarnation: Incarnation,
+    /// Where everything lies.
+    pub(crate) data_dir: PathBuf,
     /// Where agents connect.
     pub(crate) addresses: Addresses,
     /// Host that agents are told to dial, if not the one they enrolled at.
@@ -78,6 +82,9 @@ pub(crate) enum OpenError {
     /// The first admin token.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// Which nodes were revoked.
+    #[error(transparent)]
+    Revocations(#[from] RevocationsError),
     /// The stored fleet id.
     #[error("the store holds a damaged fleet id: restore a backup")]
     Fleet(#[from] IdentityError),
@@ -97,6 +104,7 @@ impl App {
         let data_dir = &config.data_dir;
         let store = Store::open(data_dir).await?;
         let identity = store.identity(fresh_identity()?).await?;
+        revocations::apply(&store, data_dir, now).await?;
         let fleet: TrustDomain = identity.fleet.parse()?;
         let pki = Pki::open(&data_dir.join("pki"), &fleet, &config.public_names, now)?;
         let registry = Registry::open(data_dir).await?;
@@ -117,6 +125,7 @@ impl App {
             metrics: Metrics::default(),
             refusals: Refusals::default(),
             incarnation: identity.incarnation,
+            data_dir: data_dir.clone(),
             addresses,
             advertise_host: config.advertise_host.clone(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),

@@ -21,6 +21,7 @@ use millwright_proto::ids::Incarnation;
 use thiserror::Error;
 
 use crate::pki::{self, PkiError};
+use crate::revocations::{self, RevocationsError};
 use crate::store::{self, Store, StoreError};
 
 /// Lists every file of a backup with its digest.
@@ -60,6 +61,9 @@ pub(crate) enum BackupError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Whom operators revoked.
+    #[error(transparent)]
+    Revocations(#[from] RevocationsError),
     /// Random bytes.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -87,17 +91,23 @@ pub(crate) async fn backup(data_dir: &Path, to: &Path) -> Result<(), BackupError
     Ok(())
 }
 
-/// Makes the data directory `data_dir` out of the backup `from`.
-pub(crate) async fn restore(from: &Path, data_dir: &Path) -> Result<(), BackupError> {
+/// Makes the data directory `data_dir` out of the backup `from`. `revoked` is the file of the directory that
+/// it replaces which says whom operators revoked.
+pub(crate) async fn restore(
+    from: &Path,
+    data_dir: &Path,
+    revoked: Option<&Path>,
+) -> Result<(), BackupError> {
     if fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(BackupError::NotEmpty(data_dir.to_owned()));
     }
     let sums = read_checksums(from)?;
     check_complete(from, &sums)?;
+    let revoked = revoked.map(revocations::carried_over).transpose()?;
     let name = data_dir.file_name().unwrap_or_default().to_string_lossy();
     let building = data_dir.with_file_name(format!("{name}.restoring"));
     make_empty(&building)?;
-    if let Err(fault) = build(from, &sums, &building).await {
+    if let Err(fault) = build(from, &sums, revoked, &building).await {
         // Best effort: what stays is in nobody's way but the next restore's, which says so.
         let _ = fs::remove_dir_all(&building);
         return Err(fault);
@@ -113,6 +123,7 @@ pub(crate) async fn restore(from: &Path, data_dir: &Path) -> Result<(), BackupEr
 async fn build(
     from: &Path,
     sums: &BTreeMap<PathBuf, Digest>,
+    revoked: Option<String>,
     building: &Path,
 ) -> Result<(), BackupError> {
     for (path, digest) in sums {
@@ -124,6 +135,9 @@ async fn build(
     let incarnation = Incarnation::from_bytes(pki::random()?);
     store.begin_new_life(incarnation).await?;
     store.close().await;
+    if let Some(revoked) = revoked {
+        pki::write_private(&building.join(revocations::FILE_NAME), revoked.as_bytes())?;
+    }
     Ok(())
 }
 

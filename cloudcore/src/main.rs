@@ -13,6 +13,7 @@ mod hub;
 mod pki;
 mod registry;
 mod renew;
+mod revocations;
 mod serve;
 mod signals;
 mod spelling;
@@ -60,6 +61,10 @@ enum Command {
         /// New data directory
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
+        /// File `revocations` of the data directory that is replaced: nodes that were revoked after the
+        /// backup stay revoked
+        #[arg(long, value_name = "FILE")]
+        revocations: Option<PathBuf>,
     },
     /// Look at the certificate authority, and rotate it
     #[command(subcommand)]
@@ -101,8 +106,19 @@ fn run(command: Command) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Command::Restore { from, data_dir } => {
-            runtime.block_on(backup::restore(&from, &data_dir))?;
+        Command::Restore {
+            from,
+            data_dir,
+            revocations,
+        } => {
+            let revocations = revocations.as_deref();
+            runtime.block_on(backup::restore(&from, &data_dir, revocations))?;
+            if revocations.is_none() {
+                eprintln!(
+                    "cloudcore: nodes that were revoked after the backup may connect again; if the replaced data directory is still there, restore with --revocations <it>/{}",
+                    crate::revocations::FILE_NAME
+                );
+            }
             eprintln!(
                 "cloudcore: {} is restored to {}",
                 from.display(),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use millwright_proto::Digest;
 use millwright_proto::ids::{Generation, ModelName, NodeName, Version};
 
-use crate::fleet::Node;
+use crate::fleet::{Memory, Node};
 
 /// Annotation of a Node by which an operator makes it follow the cloud again; `fleetctl node reassert`
 /// sets it. Its value is the generation the node reports, so that it cannot overrule a later report by
@@ -124,6 +124,10 @@ pub enum Standing {
         /// What the node reported.
         reported: Generation,
     },
+    /// An older backup was restored, and the node was not heard since. Nothing is planned until it says
+    /// Hello: the numbers it would get may be those it works on already, with other content, and then
+    /// nobody could tell any more that it is ahead.
+    Unheard,
     /// As [`Standing::Ahead`], but so far that following it would use the numbers up. It ends when the
     /// node is enrolled again.
     OutOfReach {
@@ -136,6 +140,9 @@ impl Standing {
     /// How `node` stands.
     #[must_use]
     pub fn of(node: &Node) -> Self {
+        if node.memory == Memory::Restored {
+            return Self::Unheard;
+        }
         let stored = node.desired.as_ref();
         let number = stored.map_or(Generation::NONE, |desired| desired.generation);
         let Some((reported, digest)) = node.report.applied else {
@@ -173,15 +180,17 @@ impl Standing {
     pub fn next(self) -> Option<Generation> {
         match self {
             Self::Level { next } | Self::Reasserted { next } | Self::Adopted { next } => Some(next),
-            Self::Ahead { .. } | Self::OutOfReach { .. } => None,
+            Self::Ahead { .. } | Self::Unheard | Self::OutOfReach { .. } => None,
         }
     }
 
-    /// Why nothing is planned for `node`, as reason and message; `None` when it is.
+    /// What an operator has to decide before anything is planned for `node`, as reason and message.
     #[must_use]
     pub fn hold(self, node: &NodeName) -> Option<(&'static str, String)> {
         match self {
-            Self::Level { .. } | Self::Reasserted { .. } | Self::Adopted { .. } => None,
+            Self::Level { .. } | Self::Unheard | Self::Reasserted { .. } | Self::Adopted { .. } => {
+                None
+            }
             Self::Ahead { stored, reported } => Some((
                 "GenerationNotStored",
                 format!(

@@ -43,7 +43,11 @@ pub fn blocker(node: &Node, model: &ModelName, slot: &Slot) -> Option<Blocker> {
     if node.phase != Phase::Enrolled {
         return Some(Blocker::NotEnrolled);
     }
-    if Standing::of(node).next().is_none() {
+    let standing = Standing::of(node);
+    if matches!(
+        standing,
+        Standing::Ahead { .. } | Standing::OutOfReach { .. }
+    ) {
         return Some(Blocker::Held);
     }
     if let Some(report) = report.filter(|_| state == SlotState::Failed) {

@@ -42,6 +42,8 @@ pub struct Node {
     pub report: Report,
     /// What it was told last.
     pub desired: Option<Desired>,
+    /// Whether this store knows how far the node has come.
+    pub memory: Memory,
     /// The reported generation an operator decided to overrule; see [`crate::desired::Standing`].
     pub reassert: Option<Generation>,
     /// The reported generation an operator decided to take over.
@@ -60,6 +62,17 @@ pub enum Phase {
     Revoked,
     /// It was taken out of service; its name is free again.
     Decommissioned,
+}
+
+/// Whether the store knows every generation that was ever written for a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// It does.
+    #[default]
+    Whole,
+    /// An older backup was restored and the node has not said Hello since: it may work on generations that
+    /// this store never saw.
+    Restored,
 }
 
 /// Whether a node can be heard.
@@ -104,10 +117,22 @@ pub struct Platform {
 pub struct Report {
     /// Generation and digest it works on; `None` when it has none.
     pub applied: Option<(Generation, Digest)>,
+    /// Whether it said more than that.
+    pub extent: Extent,
     /// How far each model has come.
     pub slots: BTreeMap<ModelName, SlotReport>,
     /// What it says of itself: condition type to what is told.
     pub conditions: BTreeMap<String, ReportedCondition>,
+}
+
+/// How much a node said of what it works on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Its generation, which comes with Hello.
+    #[default]
+    Generation,
+    /// Its models too: a node without any has none.
+    Models,
 }
 
 /// How far one model has come on a node.
@@ -218,6 +243,14 @@ pub struct SiteStatus {
     pub nodes: u32,
     /// Of those, connected ones.
     pub connected: u32,
+}
+
+impl Report {
+    /// Whether the node said what it runs.
+    #[must_use]
+    pub fn tells_models(&self) -> bool {
+        self.extent == Extent::Models || !self.slots.is_empty()
+    }
 }
 
 impl Node {

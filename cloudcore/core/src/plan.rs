@@ -10,6 +10,7 @@
 
 mod content;
 mod event;
+mod memory;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,10 +94,11 @@ pub fn plan(snapshot: &Snapshot, now_ms: i64) -> Plan {
     let placement = placement::place(&snapshot.deployments, &snapshot.nodes);
     let mut plan = Plan::default();
     let mut contents = content::empty(snapshot);
+    let voided = memory::voided(snapshot);
     for (name, deployment) in &snapshot.deployments {
         let nodes = nodes_of(snapshot, &placement, name);
         let progress = if snapshot.versions.contains_key(&deployment.target) {
-            let history = snapshot.rollouts.get(name);
+            let history = voided.get(name).or(snapshot.rollouts.get(name));
             rollout::advance(Case {
                 name,
                 deployment,
@@ -119,8 +121,12 @@ pub fn plan(snapshot: &Snapshot, now_ms: i64) -> Plan {
         };
         status::deployment(&case, &mut plan, now_ms);
         event::of_rollouts(snapshot, name, &progress, &mut plan.events);
+        memory::write(snapshot, name, &voided, &mut plan);
         for (number, rollout) in progress.written {
             plan.rollouts.insert((name.clone(), number), rollout);
+        }
+        for waiting in progress.waiting {
+            contents.remove(&waiting);
         }
     }
     content::keep_adopted(&mut contents, snapshot);
@@ -171,7 +177,10 @@ fn desire(name: &NodeName, node: &Node, content: Option<Content>, plan: &mut Pla
         Standing::Reasserted { next } | Standing::Adopted { next } => {
             (next, Desired::since(None, &content, next))
         }
-        Standing::Level { .. } | Standing::Ahead { .. } | Standing::OutOfReach { .. } => return,
+        Standing::Level { .. }
+        | Standing::Ahead { .. }
+        | Standing::Unheard
+        | Standing::OutOfReach { .. } => return,
     };
     let uid = node.uid;
     let desired = NewDesired {
@@ -202,6 +211,8 @@ fn forget(snapshot: &Snapshot, plan: &mut Plan) {
         let forgotten = forgotten.into_iter().map(|number| (name.clone(), number));
         plan.forgotten.extend(forgotten);
     }
+    let forgotten = &plan.forgotten;
+    plan.rollouts.retain(|key, _| !forgotten.contains(key));
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::failure::{Failure, ProblemType};
 use super::request::{Caller, Finished, Name, Params, WriteParams};
 use crate::app::App;
+use crate::revocations;
 use crate::store::{Actor, AuditEntry, NewEvent, Outcome, Write};
 
 /// `POST /api/v1/nodes/<name>/revoke`: its certificate and keys are refused from now on.
@@ -84,6 +85,10 @@ impl Ending {
         let real = params.finish(app, write).await?;
         if let (Finished::Kept, Some(uid)) = (real, uid) {
             app.signals.node_revoked(uid);
+            // The decision holds, in the store; only a restore before the next start would forget it.
+            if let Err(fault) = revocations::append(&app.data_dir, uid, self.phase, now) {
+                tracing::warn!(error = %fault, "a restore of an older backup would forget that {name} was revoked");
+            }
         }
         Ok(Json(node))
     }

@@ -54,7 +54,7 @@ async fn a_backup_of_an_open_store_restores_to_another_life_of_it() {
     fs::create_dir(&data).unwrap();
     let _open = filled(&data).await;
     backup(&data, &copy).await.unwrap();
-    restore(&copy, &new).await.unwrap();
+    restore(&copy, &new, None).await.unwrap();
     let store = Store::open(&new).await.unwrap();
     assert!(store.find::<Site>(TENANT, "ulm").await.unwrap().is_some());
     let restored = store.identity(identity()).await.unwrap();
@@ -84,26 +84,26 @@ async fn a_damaged_or_incomplete_backup_restores_nothing() {
     let good = fs::read(&key).unwrap();
     fs::write(&key, "other").unwrap();
     assert!(matches!(
-        restore(&copy, &new).await,
+        restore(&copy, &new, None).await,
         Err(BackupError::Damaged(_))
     ));
     assert!(!new.exists());
     assert!(!dir.path().join("new.restoring").exists());
     fs::remove_file(&key).unwrap();
     assert!(matches!(
-        restore(&copy, &new).await,
+        restore(&copy, &new, None).await,
         Err(BackupError::Incomplete(_))
     ));
     fs::write(&key, good).unwrap();
     fs::write(copy.join("stray"), "").unwrap();
     assert!(matches!(
-        restore(&copy, &new).await,
+        restore(&copy, &new, None).await,
         Err(BackupError::Incomplete(_))
     ));
     fs::remove_file(copy.join("stray")).unwrap();
     fs::remove_file(copy.join("checksums")).unwrap();
     assert!(matches!(
-        restore(&copy, &new).await,
+        restore(&copy, &new, None).await,
         Err(BackupError::NoBackup(_))
     ));
 }
@@ -120,7 +120,7 @@ async fn nothing_that_exists_is_overwritten() {
         Err(BackupError::NotEmpty(_))
     ));
     assert!(matches!(
-        restore(&copy, &data).await,
+        restore(&copy, &data, None).await,
         Err(BackupError::NotEmpty(_))
     ));
 }

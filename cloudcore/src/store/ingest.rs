@@ -186,6 +186,10 @@ impl Write {
         .bind(digest)
         .execute(&mut **self)
         .await?;
+        sqlx::query("DELETE FROM unheard WHERE uid = ?")
+            .bind(&session.uid.as_bytes()[..])
+            .execute(&mut **self)
+            .await?;
         Ok(())
     }
 

@@ -7,13 +7,14 @@ use sqlx::{SqlSafeStr, SqlitePool};
 
 use super::StoreError;
 
-const FILES: [(i64, &str, &str); 2] = [
+const FILES: [(i64, &str, &str); 3] = [
     (1, "init", include_str!("migrations/0001_init.sql")),
     (
         4,
         "quic_peer",
         include_str!("migrations/0004_quic_peer.sql"),
     ),
+    (5, "unheard", include_str!("migrations/0005_unheard.sql")),
 ];
 
 pub(super) async fn run(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {

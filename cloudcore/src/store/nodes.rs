@@ -1,6 +1,6 @@
 //! Identities of enrolled devices.
 
-use fleet_api::{NodePhase, Site};
+use fleet_api::{Node, NodePhase, Site};
 use jiff::Timestamp;
 use millwright_identity::NodeIdentity;
 use millwright_proto::ids::NodeUid;
@@ -78,6 +78,18 @@ impl Store {
                 .fetch_all(&mut *self.read().await?)
                 .await?;
         uids.iter().map(|uid| uid_of(uid, "a node")).collect()
+    }
+
+    /// As [`Store::barred_nodes`], and how each ended.
+    pub(crate) async fn barred_phases(&self) -> Result<Vec<(NodeUid, NodePhase)>, StoreError> {
+        let rows = sqlx::query("SELECT uid, phase FROM node_identity WHERE phase <> 'Enrolled'")
+            .fetch_all(&mut *self.read().await?)
+            .await?;
+        let rows = rows.iter().map(|row| {
+            let (uid, phase): (Vec<u8>, String) = (row.try_get("uid")?, row.try_get("phase")?);
+            Ok((uid_of(&uid, "a node")?, phase_of(&phase, "a node")?))
+        });
+        rows.collect()
     }
 
     /// The device that bears this name and was not decommissioned.
@@ -268,11 +280,7 @@ impl Write {
         name: &str,
         phase: NodePhase,
     ) -> Result<Option<NodeUid>, StoreError> {
-        let phase = match phase {
-            NodePhase::Enrolled => "Enrolled",
-            NodePhase::Revoked => "Revoked",
-            NodePhase::Decommissioned => "Decommissioned",
-        };
+        let phase = phase_text(phase);
         let uid: Option<Vec<u8>> = sqlx::query_scalar(
             "UPDATE node_identity SET phase = ? WHERE tenant = ? AND name = ? AND phase <> 'Decommissioned' RETURNING uid",
         )
@@ -282,6 +290,36 @@ impl Write {
         .fetch_optional(&mut **self)
         .await?;
         uid.map(|uid| uid_of(&uid, name)).transpose()
+    }
+
+    /// Ends the trust in the device `uid`, which is `node`, whatever device bears its name by now.
+    pub(crate) async fn bar_node(
+        &mut self,
+        uid: NodeUid,
+        node: &RegisteredNode,
+        phase: NodePhase,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE node_identity SET phase = ? WHERE uid = ?")
+            .bind(phase_text(phase))
+            .bind(&uid.as_bytes()[..])
+            .execute(&mut **self)
+            .await?;
+        let text = uid.to_string();
+        self.change_status::<Node>(&node.tenant, &node.name, |status| {
+            if status.uid == text {
+                status.phase = phase;
+            }
+        })
+        .await?;
+        self.count_nodes(&node.tenant, &node.site).await
+    }
+}
+
+fn phase_text(phase: NodePhase) -> &'static str {
+    match phase {
+        NodePhase::Enrolled => "Enrolled",
+        NodePhase::Revoked => "Revoked",
+        NodePhase::Decommissioned => "Decommissioned",
     }
 }
 

@@ -5,6 +5,7 @@
 use fleet_api::{
     ModelDeployment, ModelVersion, Node, NodePhase, Resource, Rollout, Site, Transport,
 };
+use fleet_core::fleet::Memory;
 use jiff::Timestamp;
 use millwright_proto::Digest;
 use millwright_proto::ids::{Generation, NodeUid};
@@ -45,6 +46,8 @@ pub(crate) struct DeviceRow {
     pub(crate) phase: NodePhase,
     /// When its certificate ends, in Unix milliseconds.
     pub(crate) certificate_expires_ms: i64,
+    /// Whether a restored store has heard of it.
+    pub(crate) memory: Memory,
     /// Its last session.
     pub(crate) session: Option<SessionRow>,
     /// What it was told last.
@@ -212,8 +215,9 @@ async fn devices(
     let rows = sqlx::query(
         "SELECT n.uid, n.name, n.phase, n.certificate_expires_ms, s.term, s.transport, s.last_seen_ms,
          s.agent_version, s.arch, s.onnxruntime, s.applied_generation, s.applied_digest, s.applied,
-         d.generation, d.digest, d.content
+         d.generation, d.digest, d.content, u.uid IS NOT NULL AS unheard
          FROM node_identity n LEFT JOIN session s ON s.uid = n.uid LEFT JOIN desired d ON d.uid = n.uid
+         LEFT JOIN unheard u ON u.uid = n.uid
          WHERE n.tenant = ? ORDER BY n.enrolled_ms, n.uid",
     )
     .bind(tenant)
@@ -231,6 +235,10 @@ fn device_of(row: &SqliteRow) -> Result<DeviceRow, StoreError> {
         uid,
         phase: phase_of(row.try_get("phase")?, &name)?,
         certificate_expires_ms: expires.as_millisecond(),
+        memory: match row.try_get("unheard")? {
+            true => Memory::Restored,
+            false => Memory::Whole,
+        },
         session: session_of(row, &name)?,
         desired: desired_of(row, &name)?,
         name,

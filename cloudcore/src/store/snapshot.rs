@@ -55,8 +55,8 @@ pub(crate) async fn copy(data_dir: &Path, to: &Path) -> Result<Vec<Digest>, Stor
 }
 
 impl Store {
-    /// Makes a restored store another life of the old one: a new incarnation, and no session secrets,
-    /// because nodes hold newer ones, which would read as clones.
+    /// Makes a restored store another life of the old one: a new incarnation, no session secrets,
+    /// because nodes hold newer ones, which would read as clones, and every node unheard.
     pub(crate) async fn begin_new_life(&self, incarnation: Incarnation) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES ('incarnation', ?)")
@@ -68,6 +68,9 @@ impl Store {
         )
         .execute(&mut *write)
         .await?;
+        sqlx::query("INSERT OR IGNORE INTO unheard (uid) SELECT uid FROM node_identity")
+            .execute(&mut *write)
+            .await?;
         write.commit().await
     }
 }

@@ -82,6 +82,15 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ),
     ("millwright-demo", &["fleet-api", "millwright-tests"]),
     (
+        "millwright-simulation",
+        &[
+            "edge-core",
+            "fleet-core",
+            "millwright-proto",
+            "millwright-summary",
+        ],
+    ),
+    (
         "millwright-simulator",
         &[
             "edge-core",

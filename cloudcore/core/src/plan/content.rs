@@ -90,6 +90,11 @@ pub(super) fn adopt(
         if !matches!(Standing::of(node), Standing::Adopted { .. }) {
             continue;
         }
+        // A Hello names only the generation; what the node runs comes with its first report.
+        if !node.report.tells_models() {
+            contents.remove(name);
+            continue;
+        }
         let slots: Option<BTreeMap<ModelName, Slot>> = node
             .report
             .slots

@@ -269,6 +269,10 @@ fn ahead(snapshot: &Snapshot, name: &NodeName, node: &Node) -> Option<(&'static 
     if !matches!(standing, Standing::Adopted { .. }) {
         return standing.hold(name);
     }
+    if !node.report.tells_models() {
+        let message = "what the node runs is adopted as soon as it says what that is; until then it keeps what it has";
+        return Some(("AdoptedNotReported", message.to_owned()));
+    }
     let unknown = content::unknown_versions(snapshot, node);
     let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
     (!unknown.is_empty()).then(|| {

@@ -1,6 +1,8 @@
 //! Behaviour of whole plans, on snapshots that plans are applied to.
 
+mod budget;
 mod properties;
+mod standing;
 
 use std::num::NonZeroU32;
 
@@ -8,7 +10,7 @@ use millwright_proto::ids::ModelName;
 
 use super::*;
 use crate::fleet::condition::{State, find};
-use crate::fleet::{Liveness, Phase, SlotReport, SlotState, Transport};
+use crate::fleet::{Liveness, Memory, Phase, SlotReport, SlotState, Transport};
 use crate::rollout::budget::Budget;
 use crate::rollout::gate::Verdict;
 use crate::rollout::waves::WaveSpec;
@@ -277,99 +279,27 @@ fn of_two_deployments_of_one_model_the_older_keeps_the_node() {
 }
 
 #[test]
-fn a_node_ahead_of_the_cloud_is_left_alone_until_an_operator_decides() {
-    let mut fleet = fleet(&["a"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
+fn a_device_that_takes_over_a_name_passes_no_gate_for_the_one_before() {
+    let mut fleet = fleet(&["a", "b"]);
+    deploy(&mut fleet, "d", "m@1", &[50]);
     settle(&mut fleet);
+    report(&mut fleet, "a", SlotState::Active);
+    settle(&mut fleet);
+    assert_eq!(rollout(&fleet, "d", 1).wave, 1);
     let name: NodeName = "a".parse().unwrap();
-    let ahead = (Generation::new(40), Digest::of(b"unknown"));
-    fleet.nodes.get_mut(&name).unwrap().report.applied = Some(ahead);
-    deploy(&mut fleet, "d", "m@2", &[]);
+    let mut replaced = node("a");
+    replaced.uid = millwright_proto::ids::NodeUid::from_bytes([9; 16]);
+    fleet.nodes.insert(name.clone(), replaced);
     settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
-    let told = find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").unwrap();
-    assert!(
-        told.message.contains("fleetctl node adopt a")
-            && told.message.contains("fleetctl node reassert a"),
-        "{}",
-        told.message
-    );
-    fleet.nodes.get_mut(&name).unwrap().reassert = Some(Generation::new(39));
+    report(&mut fleet, "b", SlotState::Active);
     settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
-    fleet.nodes.get_mut(&name).unwrap().reassert = Some(Generation::new(40));
-    settle(&mut fleet);
-    let desired = fleet.nodes[&name].desired.as_ref().unwrap();
-    assert_eq!(desired.generation, Generation::new(41));
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
-    assert!(find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").is_none());
-}
-
-/// Node `a` was told `m@1` and reports generation 40 of a cloud nobody remembers, running `m@3`.
-fn ahead_with_3() -> (Snapshot, NodeName) {
-    let mut fleet = fleet(&["a"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
+    let held = rollout(&fleet, "d", 1);
+    assert_eq!(held.verdict(&name), Verdict::Inconclusive);
+    assert_eq!(held.phase, crate::rollout::Phase::Progressing);
     report(&mut fleet, "a", SlotState::Active);
     settle(&mut fleet);
-    let name: NodeName = "a".parse().unwrap();
-    let node = fleet.nodes.get_mut(&name).unwrap();
-    node.report.applied = Some((Generation::new(40), Digest::of(b"unknown")));
-    let slot = node.report.slots.get_mut(&model()).unwrap();
-    slot.version = "3".parse().unwrap();
-    slot.active = Some("3".parse().unwrap());
-    settle(&mut fleet);
-    (fleet, name)
-}
-
-#[test]
-fn an_adopted_node_keeps_what_it_runs_until_its_deployment_says_something_new() {
-    let (mut fleet, name) = ahead_with_3();
-    fleet.nodes.get_mut(&name).unwrap().adopt = Some(Generation::new(40));
-    settle(&mut fleet);
-    let desired = fleet.nodes[&name].desired.as_ref().unwrap();
-    assert_eq!(desired.generation, Generation::new(41));
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
-    assert!(find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").is_none());
-    report(&mut fleet, "a", SlotState::Active);
-    settle(&mut fleet);
-    assert_eq!(
-        wanted(&fleet, "a").as_deref(),
-        Some("3"),
-        "no rollback behind the operator's back"
-    );
-    deploy(&mut fleet, "d", "m@2", &[]);
-    settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
-}
-
-#[test]
-fn what_is_adopted_without_a_deployment_stays_until_one_takes_the_node() {
-    let (mut fleet, name) = ahead_with_3();
-    fleet.deployments.clear();
-    fleet.nodes.get_mut(&name).unwrap().adopt = Some(Generation::new(40));
-    settle(&mut fleet);
-    report(&mut fleet, "a", SlotState::Active);
-    settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
-    deploy(&mut fleet, "new", "m@2", &[]);
-    settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("2"));
-}
-
-#[test]
-fn a_version_nobody_pushed_cannot_be_adopted_and_the_node_says_which() {
-    let (mut fleet, name) = ahead_with_3();
-    let (id, package) = version("m@3");
-    fleet.versions.remove(&id);
-    fleet.nodes.get_mut(&name).unwrap().adopt = Some(Generation::new(40));
-    settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("1"));
-    let told = find(&fleet.nodes[&name].status.conditions, "AheadOfCloud").unwrap();
-    assert!(told.message.contains("m@3"), "{}", told.message);
-    fleet.versions.insert(id, package);
-    settle(&mut fleet);
-    assert_eq!(wanted(&fleet, "a").as_deref(), Some("3"));
+    let done = rollout(&fleet, "d", 1);
+    assert_eq!(done.phase, crate::rollout::Phase::Succeeded);
 }
 
 #[test]
@@ -414,19 +344,6 @@ fn a_rollout_says_which_nodes_it_waits_for_and_why() {
 }
 
 #[test]
-fn other_content_under_a_stored_generation_is_ahead_too_and_a_jump_is_bounded() {
-    let mut fleet = fleet(&["a"]);
-    settle(&mut fleet);
-    let name: NodeName = "a".parse().unwrap();
-    let node = fleet.nodes.get_mut(&name).unwrap();
-    node.report.applied = Some((Generation::new(1), Digest::of(b"unknown")));
-    assert!(matches!(Standing::of(node), Standing::Ahead { .. }));
-    node.report.applied = Some((Generation::new(u64::MAX), Digest::of(b"unknown")));
-    node.reassert = Some(Generation::new(u64::MAX));
-    assert!(matches!(Standing::of(node), Standing::OutOfReach { .. }));
-}
-
-#[test]
 fn a_wave_that_lost_all_its_nodes_proves_nothing() {
     let mut fleet = fleet(&["a", "b"]);
     deploy(&mut fleet, "d", "m@1", &[50]);
@@ -440,77 +357,6 @@ fn a_wave_that_lost_all_its_nodes_proves_nothing() {
     assert_eq!(wanted(&fleet, "b"), None);
     let held = rollout(&fleet, "d", 1);
     assert!(held.message.contains("no node left"), "{}", held.message);
-}
-
-#[test]
-fn the_budget_bounds_how_many_change_and_connected_nodes_go_first() {
-    let mut fleet = fleet(&["a", "b", "c"]);
-    let silent = fleet
-        .nodes
-        .get_mut(&"a".parse::<NodeName>().unwrap())
-        .unwrap();
-    silent.liveness = Liveness::Silent { since_ms: None };
-    deploy(&mut fleet, "d", "m@1", &[]);
-    let only = fleet.deployments.values_mut().next().unwrap();
-    only.strategy.budget = Budget::AtMost(NonZeroU32::MIN);
-    settle(&mut fleet);
-    let wants = |fleet: &Snapshot| ["a", "b", "c"].map(|name| wanted(fleet, name).is_some());
-    assert_eq!(wants(&fleet), [false, true, false]);
-    report(&mut fleet, "b", SlotState::Active);
-    settle(&mut fleet);
-    assert_eq!(wants(&fleet), [false, true, true]);
-    report(&mut fleet, "c", SlotState::Active);
-    settle(&mut fleet);
-    assert_eq!(wants(&fleet), [true, true, true]);
-}
-
-#[test]
-fn nodes_that_restart_together_do_not_change_together() {
-    let mut fleet = fleet(&["a", "b", "c"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    for name in ["a", "b", "c"] {
-        report(&mut fleet, name, SlotState::Active);
-    }
-    settle(&mut fleet);
-    deploy(&mut fleet, "d", "m@2", &[]);
-    let deployment = fleet.deployments.values_mut().next().unwrap();
-    deployment.strategy.budget = Budget::AtMost(NonZeroU32::MIN);
-    for name in ["a", "b", "c"] {
-        report(&mut fleet, name, SlotState::Verified);
-    }
-    settle(&mut fleet);
-    let told = |name: &&&str| wanted(&fleet, name).as_deref() == Some("2");
-    assert_eq!(["a", "b", "c"].iter().filter(told).count(), 1);
-}
-
-#[test]
-fn a_node_that_gave_a_version_up_is_not_sent_back_to_it() {
-    let mut fleet = fleet(&["a", "b"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    for name in ["a", "b"] {
-        report(&mut fleet, name, SlotState::Active);
-    }
-    settle(&mut fleet);
-    deploy(&mut fleet, "d", "m@2", &[]);
-    settle(&mut fleet);
-    // It is active on both, and `a` gives it up first; `b` does so after the rollout has failed.
-    for (name, state) in [
-        ("b", SlotState::Active),
-        ("a", SlotState::Failed),
-        ("b", SlotState::Failed),
-    ] {
-        report(&mut fleet, name, state);
-        settle(&mut fleet);
-    }
-    deploy(&mut fleet, "d", "m@3", &[1]);
-    settle(&mut fleet);
-    for _ in 0..3 {
-        assert_eq!(wanted(&fleet, "b").as_deref(), Some("1"));
-        report(&mut fleet, "b", SlotState::Active);
-        settle(&mut fleet);
-    }
 }
 
 #[test]

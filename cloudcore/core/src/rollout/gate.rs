@@ -110,6 +110,9 @@ fn was_adopted(node: &Node, target: &ModelVersion) -> bool {
 fn waiting(name: &NodeName, node: &Node, target: &ModelVersion) -> String {
     match Standing::of(node).hold(name) {
         Some((reason, _)) => format!("held: {reason}, see the conditions of Node/{name}"),
+        None if Standing::of(node) == Standing::Unheard => {
+            "not heard since an older backup was restored".to_owned()
+        }
         None if was_adopted(node, target) => {
             "keeps the version adopted from it until the deployment says something new".to_owned()
         }

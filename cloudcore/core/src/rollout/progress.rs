@@ -36,6 +36,9 @@ pub struct Progress {
     pub current: Option<(u64, Rollout)>,
     /// What each node shall run; a node without an entry shall not run the model.
     pub assigned: BTreeMap<NodeName, Version>,
+    /// Nodes that an operator made follow the cloud again and whose turn the budget has not come to: they
+    /// keep what they have.
+    pub waiting: BTreeSet<NodeName>,
 }
 
 /// Takes one step. Repeating it after its result was stored changes nothing.
@@ -46,11 +49,13 @@ pub fn advance(case: Case<'_>) -> Progress {
         return progress;
     };
     overrule(case, number, &mut rollout, &mut progress);
-    progress.assigned = admit(case, number, &rollout);
-    while judge(case, &mut rollout, &progress.assigned) == Step::NextWave {
+    let mut admitted = admit(case, number, &rollout);
+    while judge(case, &mut rollout, &admitted.assigned) == Step::NextWave {
         rollout.wave += 1;
-        progress.assigned = admit(case, number, &rollout);
+        admitted = admit(case, number, &rollout);
     }
+    progress.assigned = admitted.assigned;
+    progress.waiting = admitted.waiting;
     if case.history.get(&number) != Some(&rollout) {
         progress.written.insert(number, rollout.clone());
     }

@@ -6,7 +6,7 @@ use millwright_proto::ids::{ModelVersion, NodeUid};
 use crate::desired::{Content, Desired};
 use crate::fleet::selector::Selector;
 use crate::fleet::{
-    Deployment, DeploymentStatus, Liveness, Node, NodeStatus, Phase, Report, Transport,
+    Deployment, DeploymentStatus, Liveness, Memory, Node, NodeStatus, Phase, Report, Transport,
 };
 use crate::plan::{Plan, Snapshot};
 use crate::rollout::Strategy;
@@ -28,6 +28,7 @@ pub(crate) fn node(name: &str) -> Node {
         certificate_expires_ms: None,
         report: Report::default(),
         desired: None,
+        memory: Memory::Whole,
         reassert: None,
         adopt: None,
         status: NodeStatus::default(),

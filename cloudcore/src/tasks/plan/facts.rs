@@ -9,7 +9,7 @@ use fleet_core::desired::{ADOPT_ANNOTATION, Content, Desired, REASSERT_ANNOTATIO
 use fleet_core::fleet::condition::State;
 use fleet_core::fleet::selector::Selector;
 use fleet_core::fleet::{
-    Deployment, Liveness, Node, Platform, Report, ReportedCondition, SiteStatus, SlotReport,
+    Deployment, Extent, Liveness, Node, Platform, Report, ReportedCondition, SiteStatus, SlotReport,
 };
 use fleet_core::rollout::budget::Budget;
 use fleet_core::rollout::{Strategy, waves};
@@ -196,6 +196,7 @@ fn node(resource: &Resource<fleet_api::Node>, device: &DeviceRow) -> Result<Node
         certificate_expires_ms: Some(device.certificate_expires_ms),
         report: session.map(report).unwrap_or_default(),
         desired: device.desired.as_ref().map(desired).transpose()?,
+        memory: device.memory,
         reassert: decided(REASSERT_ANNOTATION),
         adopt: decided(ADOPT_ANNOTATION),
         status: statuses::node_of(&resource.status),
@@ -221,10 +222,13 @@ fn report(session: &SessionRow) -> Report {
         applied: session.applied,
         ..Report::default()
     };
-    let message = session.message.as_deref().unwrap_or_default();
+    let Some(message) = session.message.as_deref() else {
+        return report;
+    };
     let Ok(applied) = link::Applied::decode(message) else {
         return report;
     };
+    report.extent = Extent::Models;
     for slot in applied.slots.iter().take(REPORTED_MAX) {
         if let Some((model, slot)) = slot_report(slot) {
             report.slots.insert(model, slot);

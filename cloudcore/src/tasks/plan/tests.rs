@@ -258,6 +258,21 @@ async fn a_node_ahead_of_a_restored_cloud_is_not_overwritten() {
 }
 
 #[tokio::test]
+async fn a_restored_cloud_plans_nothing_for_a_node_before_it_hears_of_it() {
+    let cloud = Cloud::new().await;
+    cloud.deploy("1").await;
+    cloud.planner.round().await.unwrap();
+    let life = millwright_proto::ids::Incarnation::from_bytes([7; 16]);
+    cloud.store.begin_new_life(life).await.unwrap();
+    cloud.deploy("2").await;
+    cloud.planner.round().await.unwrap();
+    assert_eq!(cloud.desired().await.0.generation, Generation::new(1));
+    cloud.connect(None, 0).await;
+    cloud.planner.round().await.unwrap();
+    assert_eq!(cloud.desired().await.0.generation, Generation::new(2));
+}
+
+#[tokio::test]
 async fn a_version_deleted_under_a_node_stays_in_its_document() {
     let cloud = Cloud::new().await;
     cloud.deploy("1").await;

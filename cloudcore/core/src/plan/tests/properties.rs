@@ -108,6 +108,7 @@ fn report_of(generation: u64, digest: Digest, version: u8, state: SlotState) -> 
     };
     Report {
         applied: Some((Generation::new(generation), digest)),
+        extent: crate::fleet::Extent::Models,
         slots: [(model(), slot)].into(),
         conditions: BTreeMap::new(),
     }
