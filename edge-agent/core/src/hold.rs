@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millwright_proto::ids::ModelName;
+use millwright_proto::ids::{Generation, ModelName};
 
 use crate::desired::{Desired, DesiredSlot};
 use crate::models::Observed;
@@ -45,7 +45,7 @@ impl Hold {
 
 /// What a held node works towards: per model the version activated last, whatever `desired` says
 /// since. A model that never answered here does not begin to, and one that is no longer desired
-/// goes on.
+/// goes on. Where nobody knows what is desired ([`Generation::NONE`]), what ran last is kept.
 #[must_use]
 pub fn freeze(desired: &Desired, observed: &Observed) -> Desired {
     let models: BTreeSet<&ModelName> = desired.slots.keys().chain(observed.slots.keys()).collect();
@@ -53,8 +53,11 @@ pub fn freeze(desired: &Desired, observed: &Observed) -> Desired {
         let slot = observed.slots.get(model)?;
         let active = slot.active().map(|(package, _)| package);
         let wanted = desired.slots.get(model);
-        // What neither answers nor is desired is on its way out, and its files with it.
-        let package = active.or(wanted.and(slot.activated.last()))?.clone();
+        // What neither answers nor is desired is on its way out, and its files with it; but a lost wish is not the
+        // wish for nothing.
+        let stays = wanted.is_some() || desired.generation == Generation::NONE;
+        let last = slot.activated.last().filter(|_| stays);
+        let package = active.or(last)?.clone();
         let prove_for = wanted.map_or(Duration::ZERO, |wanted| wanted.prove_for);
         Some((model.clone(), DesiredSlot { package, prove_for }))
     });
@@ -67,6 +70,28 @@ pub fn freeze(desired: &Desired, observed: &Observed) -> Desired {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::PackageId;
+    use millwright_proto::Digest;
+
+    #[test]
+    fn a_model_that_is_down_stays_when_the_wish_is_lost_and_goes_when_nobody_wishes_it() {
+        let package = PackageId {
+            version: "detector@1".parse().unwrap(),
+            digest: Digest::of(b"1"),
+        };
+        let mut observed = Observed::default();
+        observed.restore_activated(&package.version.model, vec![package.clone()]);
+        let kept = |generation| {
+            let desired = Desired {
+                generation,
+                ..Desired::default()
+            };
+            let slots = freeze(&desired, &observed).slots;
+            slots.into_values().map(|slot| slot.package).next()
+        };
+        assert_eq!(kept(Generation::NONE), Some(package));
+        assert_eq!(kept(Generation::NONE.next()), None);
+    }
 
     #[test]
     fn a_hold_ends_at_its_time_and_one_without_a_time_never() {
