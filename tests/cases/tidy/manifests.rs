@@ -10,13 +10,17 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
     ("millwright-identity", &["millwright-proto"]),
     (
         "millwright-package",
+        &["millwright-proto", "millwright-document"],
+    ),
+    (
+        "millwright-pipeline",
         &["millwright-proto", "millwright-document"],
     ),
     (
@@ -43,6 +47,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "millwright-document",
             "millwright-identity",
             "millwright-package",
+            "millwright-pipeline",
             "millwright-summary",
             "edge-core",
             "edge-ipc",
