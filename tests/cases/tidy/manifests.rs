@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -36,6 +36,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("edge-ipc", &[]),
+    ("edge-vision", &[]),
     (
         "edge-agent",
         &[
@@ -46,6 +47,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "millwright-summary",
             "edge-core",
             "edge-ipc",
+            "edge-vision",
         ],
     ),
     ("fleet-api", &["millwright-proto"]),
@@ -101,6 +103,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         &[
             "edge-agent",
             "edge-core",
+            "edge-vision",
             "millwright-tests",
             "millwright-package",
             "millwright-proto",
