@@ -40,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         ],
     ),
     ("edge-ipc", &[]),
+    ("edge-vision", &[]),
     (
         "edge-agent",
         &[
@@ -51,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "millwright-summary",
             "edge-core",
             "edge-ipc",
+            "edge-vision",
         ],
     ),
     ("fleet-api", &["millwright-proto"]),
@@ -106,6 +108,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         &[
             "edge-agent",
             "edge-core",
+            "edge-vision",
             "millwright-tests",
             "millwright-package",
             "millwright-proto",
