@@ -25,8 +25,10 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::camera_page;
+use crate::camera_page::token::{self, PageToken, Reach};
 use crate::config::{Mode, RunConfig};
-use crate::data_dir::DataDirError;
+use crate::data_dir::{DataDirError, Layout};
 use crate::identity::StoredIdentityError;
 use crate::identity::trust::TrustError;
 use crate::local::LocalError;
@@ -104,6 +106,8 @@ struct Base {
     recorder: Recorder,
     models: ActiveModels,
     board: Board,
+    #[expect(dead_code, reason = "pipelines show their frames on it")]
+    camera_board: camera_page::board::Board,
     http: Http,
 }
 
@@ -119,6 +123,7 @@ impl Base {
         config: &RunConfig,
         clock_floor_ms: u64,
         expected: BTreeSet<ModelName>,
+        layout: Option<&Layout>,
         stop: &Stop,
     ) -> Result<Self, AppError> {
         let boot = boot_id();
@@ -128,7 +133,11 @@ impl Base {
         models.expect(expected);
         let board = Board::default();
         let beside = status::router(board.clone());
-        let router = rest::router(models.clone(), recorder.clone()).merge(beside);
+        let camera_board = camera_page::board::Board::default();
+        let page = camera_page::router(camera_board.clone(), page_token(config, layout));
+        let router = rest::router(models.clone(), recorder.clone())
+            .merge(beside)
+            .merge(page);
         let http = Http::start(config.http, router, stop).await?;
         Ok(Self {
             boot,
@@ -136,9 +145,21 @@ impl Base {
             recorder,
             models,
             board,
+            camera_board,
             http,
         })
     }
+}
+
+/// What lets people from other machines see the camera page.
+fn page_token(config: &RunConfig, layout: Option<&Layout>) -> Option<PageToken> {
+    let file = layout.map(Layout::page_token);
+    let reach = if config.http.ip().to_canonical().is_loopback() {
+        Reach::ThisMachine
+    } else {
+        Reach::Network
+    };
+    token::find(config.page.token.as_ref(), file.as_deref(), reach)
 }
 
 impl Http {

@@ -17,7 +17,7 @@ pub use arguments::{
     Arguments, Command, EnrollArguments, HoldArguments, Label, LogFormat, NodeArguments,
     OutputFormat, RunArguments, StatusArguments,
 };
-pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Storage, Transports};
+pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, Page, ProbeQuic, Storage, Transports};
 
 /// Where the agent keeps its state when nobody says otherwise.
 pub const DATA_DIR: &str = "/var/lib/millwright";
@@ -85,6 +85,8 @@ pub struct RunConfig {
     pub mqtt: Option<Mqtt>,
     /// How much disk the outbox may use.
     pub storage: OutboxLimits,
+    /// Who may see what pipelines see.
+    pub page: Page,
 }
 
 /// What to serve.
@@ -166,6 +168,7 @@ impl RunConfig {
             },
             mqtt: file.mqtt,
             storage: outbox_limits(file.storage)?,
+            page: file.page,
         })
     }
 }

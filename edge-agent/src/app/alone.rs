@@ -33,7 +33,7 @@ pub(super) async fn run(
     let layout = data_dir.as_ref().map(DataDir::layout).cloned();
     let (plan, trust) = local::plan(package, trust_keys)?;
     let expected = plan.packages.keys().cloned().collect();
-    let base = Base::start(config, 0, expected, &stop).await?;
+    let base = Base::start(config, 0, expected, layout.as_ref(), &stop).await?;
     if let Some(layout) = &layout {
         addresses::write(layout, base.http.address)?;
     }

@@ -38,7 +38,8 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let clock_floor_ms = identity.clock().floor_s().saturating_mul(1000);
     let in_force = desired.in_force();
     let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
-    let base = Base::start(config, clock_floor_ms, expected.unwrap_or_default(), &stop).await?;
+    let expected = expected.unwrap_or_default();
+    let base = Base::start(config, clock_floor_ms, expected, Some(layout), &stop).await?;
     tell_addresses(&data_dir, &base, &storage, &stop);
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone());

@@ -7,6 +7,7 @@ use edge_core::link::Probing;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::camera_page::token::PageToken;
 use crate::connect::ProxySetting;
 use crate::pipeline::mqtt::{self, MqttConfig, MqttConfigError};
 
@@ -30,6 +31,19 @@ pub struct ConfigFile {
     /// How much disk unsent summaries and events may use.
     #[serde(default)]
     pub storage: Storage,
+    /// The page that shows what pipelines see.
+    #[serde(default)]
+    pub page: Page,
+}
+
+/// The page that shows what pipelines see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Page {
+    /// What people from other machines have to know to see it, 16 to 256 characters. People at this machine need
+    /// none. Default: the first line of `page-token` in the data directory, which is made when `http` can be reached
+    /// from outside.
+    pub token: Option<PageToken>,
 }
 
 /// How much disk unsent summaries and events may use.

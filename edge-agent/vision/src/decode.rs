@@ -23,7 +23,7 @@ use crate::tensor::{ElementsError, NamedTensor};
 pub use centerface::Centerface;
 pub use labels::Labels;
 use labels::LabelsError;
-pub use scores::{Activation, Anomaly, Direction, Raw, Regression, Softmax};
+pub use scores::{Activation, Anomaly, Direction, Regression, Softmax};
 pub use yolov8::Yolov8;
 pub use yolox::{Boxes, Yolox};
 
@@ -35,7 +35,7 @@ pub const DETECTIONS_MAX: usize = 1000;
 pub const CANDIDATES_MAX: usize = 4096;
 
 /// What the outputs of a model mean.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decode {
     /// Boxes of YOLOv8 and its successors without built-in suppression: `[1, 4 + classes, anchors]`.
@@ -50,8 +50,9 @@ pub enum Decode {
     Anomaly(Anomaly),
     /// Numbers with names.
     Regression(Regression),
-    /// The outputs as they are.
-    Raw(Raw),
+    /// The outputs as they are, at most [`scores::RAW_ELEMENTS_MAX`] elements of each.
+    #[default]
+    Raw,
 }
 
 /// Why outputs could not be read, or never can.
@@ -149,8 +150,7 @@ impl Decode {
             Self::Centerface(centerface) => centerface.check(),
             Self::Softmax(softmax) => softmax.check(),
             Self::Anomaly(anomaly) => anomaly.check(),
-            Self::Regression(_) => Ok(()),
-            Self::Raw(raw) => raw.check(),
+            Self::Regression(_) | Self::Raw => Ok(()),
         }
     }
 
@@ -171,7 +171,7 @@ impl Decode {
             Self::Softmax(softmax) => softmax.apply(outputs),
             Self::Anomaly(anomaly) => anomaly.apply(outputs),
             Self::Regression(regression) => regression.apply(outputs),
-            Self::Raw(raw) => raw.apply(outputs),
+            Self::Raw => scores::raw(outputs),
         }
     }
 }

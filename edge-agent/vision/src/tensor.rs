@@ -191,6 +191,17 @@ impl<'a> Values<'a> {
         }
     }
 
+    pub(crate) fn is_float(self) -> bool {
+        match self {
+            Self::F32(_) => true,
+            Self::I64(_) => false,
+            Self::Le(element, _) => matches!(
+                element,
+                Element::Fp16 | Element::Bf16 | Element::Fp32 | Element::Fp64
+            ),
+        }
+    }
+
     fn each(self, mut take: impl FnMut(f64)) -> Result<(), ElementsError> {
         macro_rules! numbers {
             ($element:expr, $bytes:expr, $type:ty) => {

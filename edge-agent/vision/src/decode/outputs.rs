@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::DecodeError;
 use crate::tensor::{ElementsError, NamedTensor};
 
-/// The output called `name`; without a name, the only one.
+/// The output called `name`; without a name, the only one, or the only one of floats: beside its scores, a
+/// classifier of scikit-learn has labels.
 pub(super) fn find<'o, 'a>(
     outputs: &'o [NamedTensor<'a>],
     name: Option<&str>,
@@ -19,9 +20,15 @@ pub(super) fn find<'o, 'a>(
                 known: names(outputs),
             }),
         (None, [only]) => Ok(only),
-        (None, _) => Err(DecodeError::Ambiguous {
-            known: names(outputs),
-        }),
+        (None, several) => {
+            let mut floats = several.iter().filter(|output| output.data.is_float());
+            match (floats.next(), floats.next()) {
+                (Some(only), None) => Ok(only),
+                (Some(_) | None, _) => Err(DecodeError::Ambiguous {
+                    known: names(outputs),
+                }),
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::tensor::{Elements, NamedTensor};
 const TOP_MAX: usize = 100;
 
 /// Most elements of one output that `raw` repeats: a result stays readable, and below a broker's usual limit.
-const RAW_ELEMENTS_MAX: usize = 4096;
+pub(super) const RAW_ELEMENTS_MAX: usize = 1024;
 
 /// Settings of a classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,14 +76,6 @@ pub struct Regression {
     pub unit: String,
 }
 
-/// Settings of the decoder that leaves everything as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Raw {
-    /// Most elements of one output that are repeated. Default: 1024.
-    pub elements: usize,
-}
-
 impl Default for Softmax {
     fn default() -> Self {
         Self {
@@ -92,12 +84,6 @@ impl Default for Softmax {
             top: 5,
             values: Activation::default(),
         }
-    }
-}
-
-impl Default for Raw {
-    fn default() -> Self {
-        Self { elements: 1024 }
     }
 }
 
@@ -211,52 +197,40 @@ impl Regression {
     }
 }
 
-impl Raw {
-    pub(super) fn check(&self) -> Result<(), DecodeError> {
-        if (1..=RAW_ELEMENTS_MAX).contains(&self.elements) {
-            return Ok(());
-        }
-        Err(DecodeError::Setting {
-            field: "elements",
-            found: self.elements.to_string(),
-            expected: "a whole number from 1 to 4096",
+/// The outputs as they are.
+pub(super) fn raw(outputs: &[NamedTensor<'_>]) -> Result<Decoded, DecodeError> {
+    let outputs = outputs.iter().map(|output| {
+        let elements = output
+            .data
+            .first(RAW_ELEMENTS_MAX)
+            .map_err(|problem| outputs::elements(output, problem))?;
+        let (data, told) = match elements {
+            Elements::Integers(all) => {
+                let told = all.len();
+                (Data::Integers(all), told)
+            }
+            Elements::Numbers(all) => {
+                let told = all.len();
+                let finite = |number: f64| number.is_finite().then_some(number);
+                (Data::Numbers(all.into_iter().map(finite).collect()), told)
+            }
+            Elements::Texts(all) => {
+                let told = all.len();
+                (Data::Texts(all), told)
+            }
+        };
+        let count = output.data.count().or(outputs::count(output.shape));
+        Ok(Output {
+            name: output.name.to_owned(),
+            shape: output.shape.to_vec(),
+            data,
+            left_out: count.unwrap_or(told).saturating_sub(told),
         })
-    }
-
-    pub(super) fn apply(&self, outputs: &[NamedTensor<'_>]) -> Result<Decoded, DecodeError> {
-        let outputs = outputs.iter().map(|output| {
-            let elements = output
-                .data
-                .first(self.elements.min(RAW_ELEMENTS_MAX))
-                .map_err(|problem| outputs::elements(output, problem))?;
-            let (data, told) = match elements {
-                Elements::Integers(all) => {
-                    let told = all.len();
-                    (Data::Integers(all), told)
-                }
-                Elements::Numbers(all) => {
-                    let told = all.len();
-                    let finite = |number: f64| number.is_finite().then_some(number);
-                    (Data::Numbers(all.into_iter().map(finite).collect()), told)
-                }
-                Elements::Texts(all) => {
-                    let told = all.len();
-                    (Data::Texts(all), told)
-                }
-            };
-            let count = output.data.count().or(outputs::count(output.shape));
-            Ok(Output {
-                name: output.name.to_owned(),
-                shape: output.shape.to_vec(),
-                data,
-                left_out: count.unwrap_or(told).saturating_sub(told),
-            })
-        });
-        Ok(Decoded {
-            outputs: outputs.collect::<Result<_, DecodeError>>()?,
-            ..Decoded::default()
-        })
-    }
+    });
+    Ok(Decoded {
+        outputs: outputs.collect::<Result<_, DecodeError>>()?,
+        ..Decoded::default()
+    })
 }
 
 fn check_names(
