@@ -1,8 +1,8 @@
 //! Wires the parts of the agent together, and takes them apart in order.
 //!
 //! ```text
-//! begin: data directory ─> HTTP bound ─> control ─> telemetry, MQTT      beside: outbox ─> link
-//! end:   HTTP and MQTT stop ─> last window cut ─> workers end ─> events stored ─> link ends
+//! begin: data directory ─> HTTP bound ─> control ─> telemetry, pipelines      beside: outbox ─> link
+//! end:   HTTP and pipelines stop ─> last window cut ─> workers end ─> events stored ─> link ends
 //! ```
 //!
 //! What is desired is served before, and without, any session and any outbox: nothing here waits for
@@ -32,6 +32,7 @@ use crate::data_dir::{DataDirError, Layout};
 use crate::identity::StoredIdentityError;
 use crate::identity::trust::TrustError;
 use crate::local::LocalError;
+use crate::pipeline::PipelineTable;
 use crate::serving::models::ActiveModels;
 use crate::serving::rest;
 use crate::status;
@@ -106,8 +107,8 @@ struct Base {
     recorder: Recorder,
     models: ActiveModels,
     board: Board,
-    #[expect(dead_code, reason = "pipelines show their frames on it")]
     camera_board: camera_page::board::Board,
+    pipelines: PipelineTable,
     http: Http,
 }
 
@@ -134,10 +135,12 @@ impl Base {
         let board = Board::default();
         let beside = status::router(board.clone());
         let camera_board = camera_page::board::Board::default();
+        let pipelines = PipelineTable::default();
         let page = camera_page::router(camera_board.clone(), page_token(config, layout));
         let router = rest::router(models.clone(), recorder.clone())
             .merge(beside)
-            .merge(page);
+            .merge(page)
+            .merge(pipelines.router());
         let http = Http::start(config.http, router, stop).await?;
         Ok(Self {
             boot,
@@ -146,6 +149,7 @@ impl Base {
             models,
             board,
             camera_board,
+            pipelines,
             http,
         })
     }

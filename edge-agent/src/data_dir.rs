@@ -10,6 +10,7 @@
 //! lock  addresses.json  desired.a  desired.b  hold.json  networks  page-token
 //! identity/{identity.key, tls.pem, root.pem, node.json, time-floor}   trust/*.pem
 //! packages/<model>/<version>-<digest>/   packages/.incoming/<model>-<version>-<digest>/
+//! hard-examples/<pipeline>/
 //! state/  outbox/                                                    (sled)
 //! ```
 
@@ -186,6 +187,12 @@ impl Layout {
     #[must_use]
     pub fn outbox(&self) -> PathBuf {
         self.root.join("outbox")
+    }
+
+    /// Inputs that models found hard.
+    #[must_use]
+    pub fn hard_examples(&self) -> PathBuf {
+        self.root.join("hard-examples")
     }
 
     /// What worked on which network.

@@ -21,6 +21,7 @@ pub mod desired;
 pub mod enroll;
 pub mod executor;
 pub mod fetch;
+pub mod hard_examples;
 pub mod hold;
 pub(crate) mod https;
 pub mod identity;

@@ -9,7 +9,7 @@ use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
-use super::running::{Parts, Running, ended, start_mqtt, telemetry};
+use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::uplink::{Uplink, UplinkEnds, UplinkParts};
@@ -68,7 +68,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
         hold,
         state: layout.state(),
     };
-    let parts = Parts {
+    let parts = ControlParts {
         wish,
         trust: TrustPolicy::Keys(trust),
         blobs: uplink.blobs(),
@@ -84,14 +84,13 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     };
     let telemetry = telemetry(&base, &running, uplink.stats(), layout, sink);
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
-    let client_id = format!("edge-agent-{}", identity.node.node);
-    let mqtt = start_mqtt(config, &client_id, &base, &stop);
+    let prefix = format!("edge-agent-{}", identity.node.node);
+    let kept = Some(layout.hard_examples());
+    let pipelines = start_pipelines(config, prefix, &base, kept, &stop);
 
     stop.wait().await;
     base.http.end().await;
-    if let Some(mqtt) = mqtt {
-        ended("MQTT", mqtt).await;
-    }
+    ended("pipelines", pipelines).await;
     ended("telemetry", telemetry).await;
     running.end().await;
     renewal.end().await;
@@ -160,6 +159,7 @@ fn show(
         storage: storage.watch(),
         certificate,
         models: base.models.clone(),
+        pipelines: base.pipelines.clone(),
         recorder: base.recorder.clone(),
     });
 }

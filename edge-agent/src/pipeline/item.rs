@@ -64,7 +64,12 @@ impl Receipts {
 
     /// All of several.
     pub(super) fn all(several: Vec<Self>) -> Self {
-        Self(several.into_iter().flat_map(|receipts| receipts.0).collect())
+        Self(
+            several
+                .into_iter()
+                .flat_map(|receipts| receipts.0)
+                .collect(),
+        )
     }
 
     /// Whether somebody still waits, or nobody ever did. An input nobody waits for any more comes again.

@@ -6,8 +6,8 @@ mod source;
 use std::collections::BTreeSet;
 
 use crate::{
-    Decode, Detector, Pipeline, PipelineError, Policy, Preprocess, QUEUE_MAX, REGIONS_MAX, Scale,
-    Sensors, Source, WINDOW_ROWS_MAX,
+    Pipeline, PipelineError, Policy, Preprocess, QUEUE_MAX, REGIONS_MAX, Scale, Sensors, Source,
+    WINDOW_ROWS_MAX,
 };
 
 /// What is wrong with a value, and where.
@@ -92,68 +92,22 @@ impl Pipeline {
                 "spec.preprocess.sensors",
                 "is for rows of values, which this source does not bring: write `payload: {json: ..}` or `{csv: ..}` there",
             ),
-            Some(Preprocess::Image(picture)) => {
-                let field = "spec.preprocess.image";
-                if let Some((width, height)) = picture.size {
-                    within(&format!("{field}.size"), width, 1..=8192)?;
-                    within(&format!("{field}.size"), height, 1..=8192)?;
-                }
-                let colours = if picture.colour == crate::Colour::Grey {
-                    1
-                } else {
-                    3
-                };
-                for (name, list) in [("mean", &picture.mean), ("std", &picture.std)] {
-                    if !list.is_empty() && list.len() != colours {
-                        let problem =
-                            format!("has {} numbers; one per colour is {colours}", list.len());
-                        return refuse(format!("{field}.{name}"), problem);
-                    }
-                }
-                if picture
-                    .std
-                    .iter()
-                    .any(|std| *std <= 0.0 || !std.is_finite())
-                {
-                    return refuse(format!("{field}.std"), "must have numbers above 0 only");
-                }
-                if !picture.scale.is_finite() || picture.scale == 0.0 {
-                    return refuse(
-                        format!("{field}.scale"),
-                        "must be a number other than 0, for example 0.00392157 for values from 0 to 1",
-                    );
-                }
-                Ok(())
-            }
+            Some(Preprocess::Image(picture)) => picture.check().or_else(|error| {
+                let (field, problem) = ("spec.preprocess.image", format!(": {error}"));
+                refuse(field, problem)
+            }),
             Some(Preprocess::Sensors(sensors)) => check_sensors(sensors, source),
             None => Ok(()),
         }
     }
 
     fn decode(&self) -> Checked {
-        let share = |field: String, value: f32| within(&field, value, 0.0..=1.0);
-        match &self.spec.decode {
-            Decode::Yolov8(Detector {
-                score, iou, max, ..
-            })
-            | Decode::Yolox(Detector {
-                score, iou, max, ..
-            }) => {
-                share("spec.decode (score)".to_owned(), *score)?;
-                share("spec.decode (iou)".to_owned(), *iou)?;
-                within("spec.decode (max)", *max, 1..=10_000)
-            }
-            Decode::Centerface(faces) => {
-                share("spec.decode.centerface.score".to_owned(), faces.score)?;
-                share("spec.decode.centerface.iou".to_owned(), faces.iou)?;
-                within("spec.decode.centerface.max", faces.max, 1..=10_000)
-            }
-            Decode::Softmax(softmax) => within("spec.decode.softmax.top", softmax.top, 1..=1000),
-            Decode::Anomaly(anomaly) if !anomaly.threshold.is_finite() => {
-                refuse("spec.decode.anomaly.threshold", "must be a finite number")
-            }
-            Decode::Anomaly(_) | Decode::Regression(_) | Decode::Raw => Ok(()),
-        }
+        let Some(decode) = &self.spec.decode else {
+            return Ok(());
+        };
+        decode
+            .check()
+            .or_else(|error| refuse("spec.decode", format!(": {error}")))
     }
 
     fn mask(&self) -> Checked {
@@ -165,13 +119,10 @@ impl Pipeline {
             return refuse("spec.mask", problem);
         }
         for (at, region) in self.spec.mask.iter().enumerate() {
-            let inside = |from: f32, length: f32| {
-                (0.0..1.0).contains(&from) && length > 0.0 && from + length <= 1.001
-            };
-            if !inside(region.x, region.width) || !inside(region.y, region.height) {
+            if !region.is_valid() {
                 return refuse(
                     format!("spec.mask[{at}]"),
-                    "reaches out of the picture: x, y, width and height are shares of its sides, 0 to 1",
+                    "is no part of a picture: x, y, width and height are shares of its sides, 0 to 1",
                 );
             }
         }

@@ -3,7 +3,7 @@
 use millwright_proto::ids::{ModelName, PipelineName};
 use serde::{Deserialize, Serialize};
 
-use crate::{Decode, PipelineError, Preprocess, Sink, Source};
+use crate::{Decode, PipelineError, Preprocess, Region, Sink, Source};
 
 /// One pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,16 +56,16 @@ pub struct Spec {
     pub preprocess: Option<Preprocess>,
     /// The model that gets them, in the version that is active on the node.
     pub model: ModelName,
-    /// What its outputs mean. Default: `raw`, the outputs as they are.
-    #[serde(default)]
-    pub decode: Decode,
+    /// What its outputs mean. Default: nothing is read into them, results have them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<Decode>,
     /// Where results go. Default: nowhere but the agent's own page.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<Sink>,
     /// What gives way when inputs come faster than the model answers.
     #[serde(default)]
     pub back_pressure: BackPressure,
-    /// Parts of every picture that are blackened before it is shown, sent or kept; the model sees them.
+    /// Parts of every picture that are covered before it is shown, sent or kept; the model sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mask: Vec<Region>,
 }
@@ -95,20 +95,6 @@ pub enum Policy {
     Sample,
     /// Nothing is dropped: the source waits (a broker keeps its messages, a push is told to come again).
     Block,
-}
-
-/// A part of a picture, in shares of its width and height from the upper left corner.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Region {
-    /// Left edge, 0 to 1.
-    pub x: f32,
-    /// Upper edge, 0 to 1.
-    pub y: f32,
-    /// Width, above 0 to 1.
-    pub width: f32,
-    /// Height, above 0 to 1.
-    pub height: f32,
 }
 
 const fn queue() -> u32 {
@@ -143,6 +129,15 @@ impl Pipeline {
     pub fn parse_all(text: &str, origin: &str) -> Result<Vec<Self>, PipelineError> {
         let parts = millwright_document::split_yaml(text);
         parts.iter().map(|part| Self::parse(part, origin)).collect()
+    }
+
+    /// One that was not read but made; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// When a value cannot be meant.
+    pub fn checked(self, origin: &str) -> Result<Self, PipelineError> {
+        self.check(origin)?;
+        Ok(self)
     }
 
     /// Its name.

@@ -7,13 +7,13 @@
 //! Owns the types of kind `Pipeline`, their defaults, and what has to hold before one is run ([`Pipeline::parse`]
 //! refuses the rest with the key, the reason and what to write instead), and the sentences that tell what a
 //! pipeline will do ([`Pipeline::sentences`]). It deliberately runs nothing, reads no file that a document names,
-//! and knows no model: whether tensors fit is found out beside the model.
+//! and knows no model: whether tensors fit is found out beside the model. What is done to pictures and how outputs
+//! are read are the types of `edge-vision`, word for word.
 //!
 //! Text in, [`Pipeline`] or [`PipelineError`] out. Invariant: whatever [`Pipeline::parse`] returns is bounded by the
 //! constants of this crate and reads back from its own JSON; asserted in `tests.rs`.
 
 mod check;
-mod decode;
 mod document;
 mod error;
 mod payload;
@@ -25,14 +25,11 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decode, Detector, Direction, FaceDetector, Regression, Softmax, Threshold};
-pub use document::{ApiVersion, BackPressure, Kind, Metadata, Pipeline, Policy, Region, Spec};
+pub use document::{ApiVersion, BackPressure, Kind, Metadata, Pipeline, Policy, Spec};
+pub use edge_vision::{Decode, Region};
 pub use error::PipelineError;
 pub use payload::{CsvRows, Field, Fields, JsonRow, Payload, RawBytes, TimeUnit};
-pub use preprocess::{
-    Colour, Datatype, Fit, Layout, Order, Picture, Preprocess, Range, Scale, Sensors, Standard,
-    Window,
-};
+pub use preprocess::{Order, Preprocess, Range, Scale, Sensors, Standard, Window};
 pub use sink::{HardExamples, MqttSink, Sink, Webhook, When};
 pub use source::{
     Broker, Camera, Directory, Done, Join, MqttSource, MqttTls, Push, Qos, Source, TimeOrder,

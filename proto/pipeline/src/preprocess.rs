@@ -6,88 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Preprocess {
-    /// A picture becomes one tensor.
-    Image(Picture),
+    /// A picture becomes the tensor of the model's only input.
+    Image(edge_vision::Preprocess),
     /// Rows of sensor values become one tensor.
     Sensors(Sensors),
-}
-
-/// How a picture becomes a tensor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Picture {
-    /// The input it becomes. Default: the model's only one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<String>,
-    /// Width and height the model sees. Default: those of the model's input, where they are fixed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<(u32, u32)>,
-    /// How a picture of other proportions is brought to that size. Default `letterbox`.
-    pub fit: Fit,
-    /// Order of the colours. Default `rgb`.
-    pub colour: Colour,
-    /// Order of the dimensions. Default `nchw`.
-    pub layout: Layout,
-    /// Each value (0 to 255) is multiplied by this first. Default 1.
-    pub scale: f32,
-    /// Then this is taken off, one number per colour.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mean: Vec<f32>,
-    /// Then it is divided by this, one number per colour.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub std: Vec<f32>,
-    /// Type of the elements. Default `fp32`.
-    pub datatype: Datatype,
-}
-
-/// How a picture of other proportions is brought to a size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fit {
-    /// All of it, with bars.
-    #[default]
-    Letterbox,
-    /// All of it, out of proportion.
-    Stretch,
-    /// The middle of it.
-    Crop,
-}
-
-/// Order of the colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Colour {
-    /// Red, green, blue.
-    #[default]
-    Rgb,
-    /// Blue, green, red.
-    Bgr,
-    /// One channel of brightness.
-    Grey,
-}
-
-/// Order of the dimensions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// Colours, then rows, then columns.
-    #[default]
-    Nchw,
-    /// Rows, then columns, then colours.
-    Nhwc,
-}
-
-/// Type of the elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Datatype {
-    /// 32-bit floats.
-    #[default]
-    Fp32,
-    /// 16-bit floats.
-    Fp16,
-    /// Bytes.
-    Uint8,
 }
 
 /// How rows of sensor values become a tensor.
@@ -163,20 +85,4 @@ pub enum Order {
     Rows,
     /// Field after field: `[fields, rows]`, as convolutions over time want it.
     Fields,
-}
-
-impl Default for Picture {
-    fn default() -> Self {
-        Self {
-            input: None,
-            size: None,
-            fit: Fit::default(),
-            colour: Colour::default(),
-            layout: Layout::default(),
-            scale: 1.0,
-            mean: Vec::new(),
-            std: Vec::new(),
-            datatype: Datatype::default(),
-        }
-    }
 }

@@ -1,8 +1,9 @@
 //! What a pipeline will do, in words: what `pipeline check` tells a person who is about to trust it.
 
+use edge_vision::decode::Direction;
+
 use crate::{
-    Decode, Direction, Done, MqttSource, Payload, Pipeline, Policy, Preprocess, Qos, Sink, Source,
-    When,
+    Decode, Done, MqttSource, Payload, Pipeline, Policy, Preprocess, Qos, Sink, Source, When,
 };
 
 impl Pipeline {
@@ -16,7 +17,7 @@ impl Pipeline {
             "The model `{}` answers, in the version that is active on the node; while it has none, the pipeline waits.",
             self.spec.model
         ));
-        told.push(decode(&self.spec.decode));
+        told.push(decode(self.spec.decode.as_ref()));
         told.extend(self.spec.sinks.iter().map(sink));
         if self.spec.sinks.is_empty() {
             told.push(
@@ -25,7 +26,7 @@ impl Pipeline {
         }
         if !self.spec.mask.is_empty() {
             told.push(format!(
-                "{} regions are blackened before a picture is shown, sent or kept; the model sees them.",
+                "{} regions are covered before a picture is shown, sent or kept; the model sees them.",
                 self.spec.mask.len()
             ));
         }
@@ -56,12 +57,11 @@ impl Pipeline {
         let fields = self.spec.source.row_fields();
         match &self.spec.preprocess {
             Some(Preprocess::Image(picture)) => {
-                let size = match picture.size {
-                    Some((width, height)) => format!("{width} x {height}"),
-                    None => "the size of the model's input".to_owned(),
-                };
+                let (width, height) = picture.size;
                 let fit = format!("{:?}", picture.fit).to_lowercase();
-                Some(format!("Pictures are brought to {size} ({fit})."))
+                Some(format!(
+                    "Pictures are brought to {width} x {height} ({fit})."
+                ))
             }
             Some(Preprocess::Sensors(sensors)) => {
                 let names = match sensors.fields.is_empty() {
@@ -170,27 +170,33 @@ fn payload(payload: &Payload) -> &'static str {
     }
 }
 
-fn decode(decode: &Decode) -> String {
+fn decode(decode: Option<&Decode>) -> String {
     match decode {
-        Decode::Raw => "Results are the model's outputs as they are.".to_owned(),
-        Decode::Yolov8(boxes) | Decode::Yolox(boxes) => {
+        None | Some(Decode::Raw) => "Results are the model's outputs as they are.".to_owned(),
+        Some(Decode::Yolov8(boxes)) => {
             format!("Results are boxes with a score of {} or more.", boxes.score)
         }
-        Decode::Centerface(faces) => {
+        Some(Decode::Yolox(boxes)) => {
+            format!("Results are boxes with a score of {} or more.", boxes.score)
+        }
+        Some(Decode::Centerface(faces)) => {
             format!("Results are faces with a score of {} or more.", faces.score)
         }
-        Decode::Softmax(softmax) => format!("Results are the {} likeliest classes.", softmax.top),
-        Decode::Anomaly(anomaly) => {
+        Some(Decode::Softmax(softmax)) => {
+            format!("Results are the {} likeliest classes.", softmax.top)
+        }
+        Some(Decode::Anomaly(anomaly)) => {
             let side = match anomaly.direction {
                 Direction::Above => "above",
                 Direction::Below => "below",
             };
+            let output = anomaly.output.as_deref().unwrap_or("its only output");
             format!(
-                "An input whose `{}` is {side} {} is an anomaly.",
-                anomaly.output, anomaly.threshold
+                "An input whose score (`{output}`) is {side} {} is an anomaly.",
+                anomaly.threshold
             )
         }
-        Decode::Regression(_) => "Results are numbers with names.".to_owned(),
+        Some(Decode::Regression(_)) => "Results are numbers with names.".to_owned(),
     }
 }
 

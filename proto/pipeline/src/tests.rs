@@ -164,12 +164,12 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
             "",
             ["sinks[0].mqtt.broker", "mqtt://127.0.0.1:1883"],
         ),
-        ("width: 0.5", "width: 0.6", ["spec.mask[0]", "shares"]),
-        ("score: 0.6", "score: 6", ["centerface.score", "0 to 1"]),
+        ("width: 0.5", "width: 1.6", ["spec.mask[0]", "shares"]),
+        ("score: 0.6", "score: 6", ["spec.decode", "0 to 1"]),
         (
             "size: [640, 480]",
-            "size: [640, 480], mean: [1]",
-            ["image.mean", "one per colour is 3"],
+            "size: [640, 480], mean: [1, 2]",
+            ["spec.preprocess.image", "mean"],
         ),
         (
             "  mask:",
@@ -217,10 +217,36 @@ fn it_says_what_it_will_do() {
         "at most 20 ms apart",
         "at most 500 ms old",
         "windows of 64 rows, a new one every 16: zeta, alpha, speed, scaled",
-        "`scores` is below 0",
+        "(`scores`) is below 0",
         "Every anomaly goes to `press3/anomaly` at the same broker",
         "confidence below 0.6",
     ] {
         assert!(told.contains(words), "{words}\n{told}");
     }
+}
+
+#[test]
+fn every_example_of_the_guide_is_a_pipeline_and_every_source_has_one() {
+    let guide = include_str!("../../../docs/pipelines.md");
+    let examples: Vec<Pipeline> = guide
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| {
+            parse(rest.split("```").next().unwrap()).unwrap_or_else(|e| panic!("{e}:\n{rest}"))
+        })
+        .collect();
+    let kind = |pipeline: &Pipeline| std::mem::discriminant(&pipeline.spec.source);
+    for (at, pipeline) in examples.iter().enumerate() {
+        let earlier = examples[..at]
+            .iter()
+            .any(|other| other.name() == pipeline.name());
+        assert!(!earlier, "{} is there twice", pipeline.name());
+    }
+    let mut kinds: Vec<_> = Vec::new();
+    for pipeline in &examples {
+        if !kinds.contains(&kind(pipeline)) {
+            kinds.push(kind(pipeline));
+        }
+    }
+    assert_eq!(kinds.len(), 5, "an example per source");
 }

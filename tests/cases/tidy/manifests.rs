@@ -20,8 +20,9 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         &["millwright-proto", "millwright-document"],
     ),
     (
+        // The types of what is done to pictures and outputs, which read the same in a document and in the agent.
         "millwright-pipeline",
-        &["millwright-proto", "millwright-document"],
+        &["edge-vision", "millwright-proto", "millwright-document"],
     ),
     (
         "edge-core",

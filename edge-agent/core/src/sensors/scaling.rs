@@ -43,4 +43,14 @@ impl Scaling {
             *value = (*value - offset) * factor;
         }
     }
+
+    /// Scales a window in place in which `fields` fields lie one after another.
+    pub fn apply_by_field(&self, window: &mut [f64], fields: usize) {
+        let rows = (window.len() / fields.max(1)).max(1);
+        for (values, (offset, factor)) in window.chunks_mut(rows).zip(&self.fields) {
+            for value in values {
+                *value = (*value - offset) * factor;
+            }
+        }
+    }
 }

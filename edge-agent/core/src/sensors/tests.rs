@@ -106,6 +106,16 @@ fn a_field_that_never_changed_is_centred_only() {
     assert_eq!(row, [0.5, 0.0]);
 }
 
+#[test]
+fn a_window_is_scaled_the_same_in_either_order() {
+    let scaling = Scaling::standard(&[1.0, 10.0], &[2.0, 5.0]);
+    let mut rows = [1.0, 10.0, 3.0, 20.0, 5.0, 15.0];
+    let mut turned = by_field(&rows, 2);
+    rows.chunks_mut(2).for_each(|row| scaling.apply(row));
+    scaling.apply_by_field(&mut turned, 2);
+    assert_eq!(by_field(&rows, 2), turned);
+}
+
 /// Any parts at any times and arrivals.
 fn any_parts() -> impl Strategy<Value = Vec<(i64, Vec<(usize, f64)>, i64)>> {
     let values = prop::collection::vec((0..4_usize, -1e3..1e3), 0..4);
