@@ -154,14 +154,24 @@ impl Pipelines {
         }
     }
 
-    /// Runs until `stop`, then ends them all.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    /// Runs what is `wanted`, now and whenever that changes, until `stop`; then ends them all.
+    pub async fn run(
+        mut self,
+        mut wanted: watch::Receiver<Vec<Pipeline>>,
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
+        let now = wanted.borrow_and_update().clone();
+        self.set(now).await;
         let mut ticks = tokio::time::interval(SHOW_EVERY);
         loop {
             tokio::select! {
                 () = &mut stop => break,
                 _ = ticks.tick() => self.tell(),
+                Ok(()) = wanted.changed() => {
+                    let now = wanted.borrow_and_update().clone();
+                    self.set(now).await;
+                }
             }
         }
         end_all(self.running).await;

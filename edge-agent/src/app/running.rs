@@ -139,18 +139,15 @@ pub(super) fn start_pipelines(
     hard_examples: Option<PathBuf>,
     stop: &Stop,
 ) -> JoinHandle<()> {
-    let mut pipelines = Pipelines::new(Parts {
+    let pipelines = Pipelines::new(Parts {
         models: base.models.clone(),
         board: base.camera_board.clone(),
         table: base.pipelines.clone(),
         client_prefix,
         hard_examples,
     });
-    let (wanted, stop) = (config.pipelines.clone(), stop.wait());
-    tokio::spawn(async move {
-        pipelines.set(wanted).await;
-        pipelines.run(stop).await;
-    })
+    let (_only_those, wanted) = watch::channel(config.pipelines.clone());
+    tokio::spawn(pipelines.run(wanted, stop.wait()))
 }
 
 /// Waits for a task that was told to end.

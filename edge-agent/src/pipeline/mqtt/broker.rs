@@ -133,32 +133,4 @@ impl fmt::Display for BrokerAddress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check_address(text: &str, expected: Option<&str>) {
-        let parsed = text
-            .parse::<BrokerAddress>()
-            .ok()
-            .map(|address| address.to_string());
-        assert_eq!(parsed.as_deref(), expected, "{text}");
-    }
-
-    #[test]
-    fn broker_addresses_are_host_and_port() {
-        check_address("mqtt://10.0.0.5:1884", Some("mqtt://10.0.0.5:1884"));
-        check_address("mqtt://broker/", Some("mqtt://broker:1883"));
-        check_address("mqtts://broker", Some("mqtts://broker:8883"));
-        check_address("mqtt://[::1]:1884", Some("mqtt://::1:1884"));
-        check_address("mqtt://[::1]", Some("mqtt://::1:1883"));
-        for bad in [
-            "broker:1883",
-            "mqtt://user:secret@broker",
-            "mqtt://",
-            "mqtt://b:port",
-        ] {
-            check_address(bad, None);
-        }
-    }
-}
+mod tests;
