@@ -25,10 +25,10 @@ impl Pipeline {
             );
         }
         if !self.spec.mask.is_empty() {
-            told.push(format!(
-                "{} regions are covered before a picture is shown, sent or kept; the model sees them.",
-                self.spec.mask.len()
-            ));
+            told.push(
+                "Masked regions are covered before a picture is shown, sent or kept; the model sees them."
+                    .to_owned(),
+            );
         }
         told
     }

@@ -94,7 +94,7 @@ fn unknown_words_are_refused_with_the_nearest_known_one() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_with_what_to_write() {
+fn values_of_topics_that_cannot_be_meant_are_refused_with_what_to_write() {
     for (from, to, words) in [
         (
             "      join: {toleranceMs: 20, holdLastMs: 500}\n",
@@ -148,6 +148,10 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
     ] {
         check_refused(FUSION, from, to, &words);
     }
+}
+
+#[test]
+fn a_camera_that_cannot_be_meant_is_refused_with_what_to_write() {
     for (from, to, words) in [
         (
             "http://10.0.0.7/",

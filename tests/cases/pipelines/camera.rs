@@ -17,9 +17,9 @@ use tokio::sync::mpsc;
 
 use super::{DEADLINE, picture, state, with_pipeline};
 
-/// Where the face of the astronaut is, and how far off the middle of a box may be; `tests/data/pictures/expected.json`
-/// has the peak of the heatmap, a box is drawn around the whole face.
-const FACE: (f64, f64, f64) = (226.0, 118.0, 24.0);
+/// Where the middle of the astronaut's face is, and how far off that of a box may be, as in
+/// `tests/data/pictures/expected.json`.
+const FACE: (f64, f64, f64) = (226.0, 118.0, 8.0);
 
 fn pipeline(source: &str, broker: &Broker) -> String {
     format!(

@@ -43,11 +43,14 @@ async fn anomalies_are_found_in_values_of_three_topics_joined_by_time() -> Resul
         report.anomalies.0
     );
     assert!(report.auc >= AUC_MIN, "{report:?}");
-    let counts = state(&client, "fusion").await?;
     // The parts of a row whose third part never came are one row that was dropped.
-    assert_eq!(
-        counts["sinceStart"]["dropped"], report.incomplete,
-        "{counts}"
-    );
-    Ok(())
+    until(
+        "count of the rows that were dropped",
+        DEADLINE,
+        async || {
+            let counts = state(&client, "fusion").await?;
+            Ok((counts["sinceStart"]["dropped"] == report.incomplete).then_some(()))
+        },
+    )
+    .await
 }
