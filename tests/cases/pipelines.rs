@@ -4,7 +4,7 @@ mod camera;
 mod files;
 mod fusion;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,7 +39,7 @@ fn picture(name: &str) -> Result<Vec<u8>> {
 }
 
 /// Names in a directory; none when it is not there.
-fn names(directory: &PathBuf) -> Vec<String> {
+fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())

@@ -165,8 +165,8 @@ proptest! {
         let mut joiner = Joiner::new(Joining { wait_us: i64::MAX, ..JOINING });
         let mut joined = Vec::new();
         for step in 0..values.len() + 5 {
-            for field in 0..3 {
-                if let Some(row) = step.checked_sub(lag[field])
+            for (field, lag) in lag.iter().enumerate() {
+                if let Some(row) = step.checked_sub(*lag)
                     && let Some(fields) = values.get(row)
                 {
                     let time_us = row as i64 * 1000 + jitter[row][field];

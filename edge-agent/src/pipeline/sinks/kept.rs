@@ -3,7 +3,7 @@
 //! The private parts of a picture are covered before anything is written: what is kept is made of the frame the runner
 //! has covered, never of the bytes that came.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use millwright_pipeline::HardExamples;
@@ -55,7 +55,7 @@ enum Input {
     Elements(bytes::Bytes),
 }
 
-/// A picker, and where its examples wait for [`write`].
+/// A picker, and where its examples wait for [`write()`].
 pub(in crate::pipeline) fn keeper(
     rules: HardExamples,
     interest: Interest,
@@ -135,7 +135,7 @@ fn input(content: &Content, answer: &Answer) -> Option<Input> {
 
 /// Writes examples until nobody brings any more. Blocks: it belongs on a thread of its own.
 pub(in crate::pipeline) fn write(
-    root: &PathBuf,
+    root: &Path,
     pipeline: &PipelineName,
     rules: &HardExamples,
     mut examples: mpsc::Receiver<Hard>,
