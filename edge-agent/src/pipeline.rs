@@ -86,7 +86,6 @@ pub struct PipelineTable {
 
 impl PipelineTable {
     /// The routes of pipelines that take requests.
-    #[must_use]
     pub fn router(&self) -> Router {
         push::router(self.doors.clone())
     }
