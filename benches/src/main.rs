@@ -1,9 +1,10 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
-//! [`outbox`] is goal P6 (what durable records cost).
+//! [`outbox`] is goal P6 (what durable records cost), [`fusion`] is sensor fusion at 1,000 messages a second on one core.
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
 
+mod fusion;
 mod memory;
 mod outbox;
 mod overhead;
@@ -32,6 +33,8 @@ enum Bench {
     Memory,
     /// P2: inference overhead over a raw run of ONNX Runtime.
     Overhead,
+    /// Sensor fusion over a broker at 1,000 messages a second on one core.
+    Fusion,
     /// P6: the outbox beside SQLite, redb and plain sled.
     Outbox,
 }
@@ -48,6 +51,9 @@ async fn main() -> Result<()> {
     }
     if wanted(Bench::Overhead) {
         overhead::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Fusion) {
+        fusion::run(arguments.repeats).await?.keep()?;
     }
     if wanted(Bench::Outbox) {
         outbox::run(arguments.repeats)?.keep()?;

@@ -1,8 +1,8 @@
 //! Wires the parts of the agent together, and takes them apart in order.
 //!
 //! ```text
-//! begin: data directory ─> HTTP bound ─> control ─> telemetry, MQTT      beside: outbox ─> link
-//! end:   HTTP and MQTT stop ─> last window cut ─> workers end ─> events stored ─> link ends
+//! begin: data directory ─> HTTP bound ─> control ─> telemetry, pipelines      beside: outbox ─> link
+//! end:   HTTP and pipelines stop ─> last window cut ─> workers end ─> events stored ─> link ends
 //! ```
 //!
 //! What is desired is served before, and without, any session and any outbox: nothing here waits for
@@ -25,11 +25,14 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::camera_page;
+use crate::camera_page::token::{self, PageToken, Reach};
 use crate::config::{Mode, RunConfig};
-use crate::data_dir::DataDirError;
+use crate::data_dir::{DataDirError, Layout};
 use crate::identity::StoredIdentityError;
 use crate::identity::trust::TrustError;
 use crate::local::LocalError;
+use crate::pipeline::PipelineTable;
 use crate::serving::models::ActiveModels;
 use crate::serving::rest;
 use crate::status;
@@ -104,6 +107,8 @@ struct Base {
     recorder: Recorder,
     models: ActiveModels,
     board: Board,
+    camera_board: camera_page::board::Board,
+    pipelines: PipelineTable,
     http: Http,
 }
 
@@ -119,6 +124,7 @@ impl Base {
         config: &RunConfig,
         clock_floor_ms: u64,
         expected: BTreeSet<ModelName>,
+        layout: Option<&Layout>,
         stop: &Stop,
     ) -> Result<Self, AppError> {
         let boot = boot_id();
@@ -128,7 +134,13 @@ impl Base {
         models.expect(expected);
         let board = Board::default();
         let beside = status::router(board.clone());
-        let router = rest::router(models.clone(), recorder.clone()).merge(beside);
+        let camera_board = camera_page::board::Board::default();
+        let pipelines = PipelineTable::default();
+        let page = camera_page::router(camera_board.clone(), page_token(config, layout));
+        let router = rest::router(models.clone(), recorder.clone())
+            .merge(beside)
+            .merge(page)
+            .merge(pipelines.router());
         let http = Http::start(config.http, router, stop).await?;
         Ok(Self {
             boot,
@@ -136,9 +148,22 @@ impl Base {
             recorder,
             models,
             board,
+            camera_board,
+            pipelines,
             http,
         })
     }
+}
+
+/// What lets people from other machines see the camera page.
+fn page_token(config: &RunConfig, layout: Option<&Layout>) -> Option<PageToken> {
+    let file = layout.map(Layout::page_token);
+    let reach = if config.http.ip().to_canonical().is_loopback() {
+        Reach::ThisMachine
+    } else {
+        Reach::Network
+    };
+    token::find(config.page.token.as_ref(), file.as_deref(), reach)
 }
 
 impl Http {

@@ -3,21 +3,25 @@
 mod arguments;
 mod file;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millwright_document::DocumentError;
+use millwright_pipeline::{Pipeline, PipelineError, Sink};
 use thiserror::Error;
 
 use crate::connect::{Connector, ProxyUrlError};
+use crate::pipeline::files::{self, FilesError};
 use crate::store::{OutboxLimits, QUOTA_BYTES_MIN};
 
 pub use arguments::{
-    Arguments, Command, EnrollArguments, HoldArguments, Label, LogFormat, NodeArguments,
-    OutputFormat, RunArguments, StatusArguments,
+    Arguments, Command, EnrollArguments, HardExampleArguments, HardExampleCommand, HoldArguments,
+    Label, LogFormat, NodeArguments, OutputFormat, PipelineCheckArguments, PipelineCommand,
+    RunArguments, StatusArguments,
 };
-pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Storage, Transports};
+pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, Page, ProbeQuic, Storage, Transports};
 
 /// Where the agent keeps its state when nobody says otherwise.
 pub const DATA_DIR: &str = "/var/lib/millwright";
@@ -53,6 +57,12 @@ pub enum ConfigError {
     /// The file is not a configuration.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// The `mqtt:` section cannot be meant.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// Pipelines cannot be read.
+    #[error(transparent)]
+    Pipelines(#[from] FilesError),
     /// HTTPS_PROXY names no proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyUrlError),
@@ -67,7 +77,7 @@ pub enum ConfigError {
 }
 
 /// Everything `edge-agent run` is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
     /// What to serve, and where state lies.
     pub mode: Mode,
@@ -81,10 +91,12 @@ pub struct RunConfig {
     pub cloud: Cloud,
     /// How TCP gets out of the plant: `cloud.proxy`, else HTTPS_PROXY and NO_PROXY, else directly.
     pub connector: Connector,
-    /// The MQTT broker and its topics; `None`: no MQTT.
-    pub mqtt: Option<Mqtt>,
+    /// What runs without being asked: `mqtt:`, `pipelines:` and `--pipeline`.
+    pub pipelines: Vec<Pipeline>,
     /// How much disk the outbox may use.
     pub storage: OutboxLimits,
+    /// Who may see what pipelines see.
+    pub page: Page,
 }
 
 /// What to serve.
@@ -121,11 +133,39 @@ impl RunConfig {
     /// # Errors
     /// When the file cannot be read or says something that cannot be meant.
     pub fn resolve(arguments: RunArguments) -> Result<Self, ConfigError> {
-        let file = match &arguments.config {
-            None => ConfigFile::default(),
-            Some(path) => ConfigFile::parse(&read(path)?, &path.display().to_string())?,
-        };
-        Self::merge(arguments, file)
+        let file = config_file(arguments.config.as_deref())?;
+        let beside = arguments.config.as_deref().and_then(Path::parent);
+        let listed = file.pipelines.iter().map(|path| match beside {
+            Some(directory) => directory.join(path),
+            None => path.clone(),
+        });
+        let listed: Vec<PathBuf> = listed.chain(arguments.pipelines.iter().cloned()).collect();
+        let mut config = Self::merge(arguments, file)?;
+        config.pipelines.extend(files::read(&listed)?);
+        config.check_pipelines()?;
+        Ok(config)
+    }
+
+    fn check_pipelines(&self) -> Result<(), ConfigError> {
+        let mut names = BTreeSet::new();
+        for pipeline in &self.pipelines {
+            if !names.insert(pipeline.name()) {
+                let problem = format!("has two pipelines called `{}`: rename one", pipeline.name());
+                let field = "pipelines";
+                return Err(ConfigError::Value { field, problem });
+            }
+            let keeps = |sink: &Sink| matches!(sink, Sink::HardExamples(_));
+            let nowhere = matches!(self.mode, Mode::Local { data_dir: None, .. });
+            if nowhere && pipeline.spec.sinks.iter().any(keeps) {
+                let problem = format!(
+                    "is missing: pipeline `{}` keeps hard examples, so say where",
+                    pipeline.name()
+                );
+                let field = "--data-dir";
+                return Err(ConfigError::Value { field, problem });
+            }
+        }
+        Ok(())
     }
 
     fn merge(arguments: RunArguments, file: ConfigFile) -> Result<Self, ConfigError> {
@@ -153,14 +193,10 @@ impl RunConfig {
         if let Some(window) = summary_window {
             check_window(window)?;
         }
-        if let Some(mqtt) = &file.mqtt {
-            // Found wrong here and not once the models are loaded.
-            mqtt.resolve("edge-agent")
-                .map_err(|error| ConfigError::Value {
-                    field: "mqtt:",
-                    problem: error.to_string(),
-                })?;
-        }
+        let pipelines = match &file.mqtt {
+            Some(mqtt) => mqtt.pipelines("mqtt:")?,
+            None => Vec::new(),
+        };
         file.cloud.probe_quic.check()?;
         Ok(Self {
             mode,
@@ -173,8 +209,9 @@ impl RunConfig {
                 websocket: arguments.websocket.or(file.cloud.websocket),
                 ..file.cloud
             },
-            mqtt: file.mqtt,
+            pipelines,
             storage: outbox_limits(file.storage)?,
+            page: file.page,
         })
     }
 }
@@ -216,7 +253,8 @@ impl NodeArguments {
             data_dir: self.data_dir,
             ..RunArguments::default()
         };
-        let config = RunConfig::resolve(arguments)?;
+        let file = config_file(arguments.config.as_deref())?;
+        let config = RunConfig::merge(arguments, file)?;
         let data_dir = match config.mode {
             Mode::Fleet { data_dir } => data_dir,
             Mode::Local { data_dir, .. } => data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR)),
@@ -236,6 +274,13 @@ fn check_window(window: Duration) -> Result<(), ConfigError> {
         field: "summaryWindowSeconds (--summary-window)",
         problem: format!("is {window:?}; it must be between 1s and 1h"),
     })
+}
+
+fn config_file(path: Option<&Path>) -> Result<ConfigFile, ConfigError> {
+    match path {
+        None => Ok(ConfigFile::default()),
+        Some(path) => ConfigFile::parse(&read(path)?, &path.display().to_string()),
+    }
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

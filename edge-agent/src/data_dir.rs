@@ -7,9 +7,10 @@
 //! is opened all the same, and [`DataDir::read_only`] says why nothing can be kept.
 //!
 //! ```text
-//! lock  addresses.json  desired.a  desired.b  hold.json  networks
+//! lock  addresses.json  desired.a  desired.b  hold.json  networks  page-token
 //! identity/{identity.key, tls.pem, root.pem, node.json, time-floor}   trust/*.pem
 //! packages/<model>/<version>-<digest>/   packages/.incoming/<model>-<version>-<digest>/
+//! hard-examples/<pipeline>/
 //! state/  outbox/                                                    (sled)
 //! ```
 
@@ -188,6 +189,12 @@ impl Layout {
         self.root.join("outbox")
     }
 
+    /// Inputs that models found hard.
+    #[must_use]
+    pub fn hard_examples(&self) -> PathBuf {
+        self.root.join("hard-examples")
+    }
+
     /// What worked on which network.
     #[must_use]
     pub fn networks(&self) -> PathBuf {
@@ -221,6 +228,12 @@ impl Layout {
     #[must_use]
     pub fn hold(&self) -> PathBuf {
         self.root.join("hold.json")
+    }
+
+    /// The token of the camera page, when none is configured.
+    #[must_use]
+    pub fn page_token(&self) -> PathBuf {
+        self.root.join("page-token")
     }
 
     /// Where this agent listens.

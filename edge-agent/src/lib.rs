@@ -11,6 +11,7 @@
 //! decides is in the crate `edge-core`; here is what does it. [`app`] wires the parts.
 
 pub mod app;
+pub mod camera_page;
 pub mod clock;
 pub mod config;
 pub mod connect;
@@ -20,6 +21,7 @@ pub mod desired;
 pub mod enroll;
 pub mod executor;
 pub mod fetch;
+pub mod hard_examples;
 pub mod hold;
 pub(crate) mod https;
 pub mod identity;

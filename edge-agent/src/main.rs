@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use edge_agent::config::{Arguments, Command, EnrollArguments, LogFormat, RunArguments, RunConfig};
-use edge_agent::{app, enroll, hold, status, worker};
+use edge_agent::config::{
+    Arguments, Command, EnrollArguments, LogFormat, PipelineCommand, RunArguments, RunConfig,
+};
+use edge_agent::{app, enroll, hard_examples, hold, pipeline, status, worker};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,6 +28,12 @@ fn main() -> ExitCode {
         // These are for people at a terminal: what they say goes to standard output, not to a log.
         Command::Status(arguments) => return ended(status::ask::run(arguments)),
         Command::Hold(arguments) => hold::ask(arguments).map(|told| println!("{told}")),
+        Command::Pipeline(PipelineCommand::Check(arguments)) => {
+            pipeline::check::run(&arguments).map(|told| println!("{told}"))
+        }
+        Command::HardExamples(arguments) => {
+            hard_examples::ask::run(arguments).map(|told| println!("{told}"))
+        }
         Command::Run(run) => {
             log(arguments.log_format, &arguments.log).and_then(|()| block_on(run_agent(*run)))
         }

@@ -19,6 +19,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use connections::Connections;
+pub use connections::Peer;
 
 /// Serves the local HTTP endpoint, `router`, until `shutdown` resolves and the requests in flight are answered.
 ///
@@ -29,7 +30,9 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(Connections::new(listener), router)
+    // Some routes are for people at this machine only.
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    axum::serve(Connections::new(listener), service)
         .with_graceful_shutdown(shutdown)
         .await
 }

@@ -23,6 +23,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::PipelineFacts;
 pub use gather::{NodeFacts, Since, Sources};
 
 /// Everything told. Times are Unix milliseconds by the node's own clock.
@@ -51,6 +52,9 @@ pub struct Status {
     pub desired: DesiredFacts,
     /// One per model that is desired or active.
     pub models: Vec<ModelFacts>,
+    /// One per pipeline that runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pipelines: Vec<PipelineFacts>,
     /// The hold somebody put on this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldFacts>,

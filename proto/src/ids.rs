@@ -121,6 +121,8 @@ text_id!(/// A model, whatever its version.
     ModelName, is_dns_label, |text| IdError::Name { what: "model", text });
 text_id!(/// The intent that a model runs somewhere.
     DeploymentName, is_dns_label, |text| IdError::Name { what: "model deployment", text });
+text_id!(/// A way from a source through a model to sinks, unique on its node.
+    PipelineName, is_dns_label, |text| IdError::Name { what: "pipeline", text });
 text_id!(/// One immutable version of a model, for example `3.1.0`.
     Version, is_version, IdError::Version);
 

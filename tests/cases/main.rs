@@ -7,6 +7,7 @@ mod crash;
 mod identity;
 mod lifecycle;
 mod operations;
+mod pipelines;
 mod refusals;
 mod storm;
 mod swap;

@@ -35,6 +35,8 @@ pub struct AgentOptions {
     pub onnxruntime: PathBuf,
     /// The `mqtt:` part of the agent's configuration, as YAML.
     pub mqtt: Option<String>,
+    /// Files with pipelines.
+    pub pipelines: Vec<PathBuf>,
     /// Further lines of the `cloud:` part, as YAML.
     pub cloud: Vec<String>,
     /// What it logs, as for `--log`.
@@ -56,6 +58,7 @@ impl AgentOptions {
             summary_window_seconds: 1,
             onnxruntime: onnxruntime()?,
             mqtt: None,
+            pipelines: Vec::new(),
             cloud: Vec::new(),
             log: "info",
         })
@@ -267,6 +270,7 @@ fn spawn(directory: &Path, http: SocketAddr, options: &AgentOptions) -> Result<P
 /// `edge-agent run --model DIR`: one package without any cloud.
 pub struct Trial {
     http: SocketAddr,
+    data: PathBuf,
     process: Process,
 }
 
@@ -288,6 +292,9 @@ impl Trial {
             .args(["--http", "127.0.0.1:0"])
             .arg("--onnxruntime")
             .arg(&options.onnxruntime);
+        for file in &options.pipelines {
+            command.arg("--pipeline").arg(file);
+        }
         let log = directory.join("trial.log");
         let mut process = Process::start("edge-agent run --model", &mut command, &log)?;
         let file = data.join("addresses.json");
@@ -299,6 +306,7 @@ impl Trial {
             .await?;
         let mut trial = Self {
             http: addresses.http,
+            data,
             process,
         };
         let client = trial.client()?;
@@ -323,6 +331,17 @@ impl Trial {
     pub fn client(&self) -> Result<InferClient> {
         InferClient::new(self.http)
     }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_directory(&self) -> &Path {
+        &self.data
+    }
+
+    /// The process, to be killed or asked.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }
 
 fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Result<String> {
@@ -346,6 +365,12 @@ fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Resul
     }
     if let Some(mqtt) = &options.mqtt {
         writeln!(yaml, "mqtt:\n{mqtt}")?;
+    }
+    if !options.pipelines.is_empty() {
+        writeln!(yaml, "pipelines:")?;
+    }
+    for file in &options.pipelines {
+        writeln!(yaml, "  - {}", file.display())?;
     }
     Ok(yaml)
 }

@@ -64,6 +64,11 @@ impl Broker {
         self.kind
     }
 
+    /// The process, to be looked at or killed.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Leaves it running for good and tells its process id.
     ///
     /// # Errors

@@ -1,17 +1,20 @@
 //! The harness: starts the real programs as real processes and lets a case do to them what a factory would.
 //!
 //! Owns processes ([`process`]), the two programs under test ([`cloud`], [`agent`], together [`fleet`]), what stands around them
-//! ([`broker`], [`wan`], [`proxy`], [`packages`]), a client of the inference protocol ([`infer`]), what was committed against what was
-//! counted ([`commits`]), the person at the box ([`operator`]), a disk that fills up ([`disk`]) and the one way of
+//! ([`broker`], [`camera`], [`fusion`], [`wan`], [`proxy`], [`packages`]), a client of the inference protocol ([`infer`]),
+//! what was committed against what was counted ([`commits`]), the person at the box ([`operator`]), a disk that fills up
+//! ([`disk`]) and the one way of
 //! waiting ([`wait`]). Everything listens on ports the system chose and writes below one temporary directory
 //! per case. It knows the programs only from outside: flags, files, ports, the public API.
 
 pub mod agent;
 pub mod broker;
+pub mod camera;
 pub mod cloud;
 pub mod commits;
 pub mod disk;
 pub mod fleet;
+pub mod fusion;
 pub mod infer;
 pub mod operator;
 pub mod packages;

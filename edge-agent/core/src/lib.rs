@@ -3,7 +3,7 @@
 //! Owns what the agent decides and nothing of how it is done: which model version runs
 //! ([`models`], [`reconcile`]), which desired state is in force ([`desired`]), what a hold at
 //! the box keeps as it is ([`hold`]), which transport comes next ([`link`]), what the outbox keeps and resends ([`outbox`]), how observations
-//! become a window ([`summary`]), which time it is ([`clock`]) and when the certificate is renewed
+//! become a window ([`summary`]), how values of many sensors become a model's input ([`sensors`]), which time it is ([`clock`]) and when the certificate is renewed
 //! ([`renewal`]). Time, random seeds and identities are arguments; there is no tokio, file or clock
 //! here, so a simulation runs the same code. The manifest is the proof: nothing that does IO is
 //! listed in it.
@@ -16,4 +16,5 @@ pub mod models;
 pub mod outbox;
 pub mod reconcile;
 pub mod renewal;
+pub mod sensors;
 pub mod summary;

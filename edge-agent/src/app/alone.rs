@@ -6,7 +6,7 @@ use millwright_proto::link::Applied;
 use millwright_summary::LinkStats;
 use tokio::sync::watch;
 
-use super::running::{Parts, Running, ended, start_mqtt, telemetry};
+use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
 use super::sink::NoSink;
 use super::stop::Stop;
 use super::{AppError, Base, addresses};
@@ -18,8 +18,8 @@ use crate::journal::Journal;
 use crate::local;
 use crate::storage::StorageHealth;
 
-/// Name of this client at an MQTT broker when the configuration names none.
-const CLIENT_ID: &str = "edge-agent";
+/// Begins the names of MQTT clients that the configuration gives none.
+const CLIENT_PREFIX: &str = "edge-agent";
 
 /// Runs until `stop`. The data directory is only used to say where the agent listens.
 pub(super) async fn run(
@@ -33,15 +33,16 @@ pub(super) async fn run(
     let layout = data_dir.as_ref().map(DataDir::layout).cloned();
     let (plan, trust) = local::plan(package, trust_keys)?;
     let expected = plan.packages.keys().cloned().collect();
-    let base = Base::start(config, 0, expected, &stop).await?;
+    let base = Base::start(config, 0, expected, layout.as_ref(), &stop).await?;
     if let Some(layout) = &layout {
         addresses::write(layout, base.http.address)?;
     }
+    let kept = layout.as_ref().map(Layout::hard_examples);
     // The package stays where it is, so this shelf stays empty.
     let layout = layout.unwrap_or_else(|| Layout::at(&std::env::temp_dir()));
     let journal = Journal::logging(base.boot, base.clock.clone());
     let (applied, _nobody) = watch::channel(Applied::default());
-    let parts = Parts {
+    let parts = ControlParts {
         wish: Wish::Local(plan),
         trust,
         blobs: NoCloud,
@@ -59,13 +60,11 @@ pub(super) async fn run(
         NoSink::default(),
     );
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
-    let mqtt = start_mqtt(config, CLIENT_ID, &base, &stop);
+    let pipelines = start_pipelines(config, CLIENT_PREFIX.to_owned(), &base, kept, &stop);
 
     stop.wait().await;
     base.http.end().await;
-    if let Some(mqtt) = mqtt {
-        ended("MQTT", mqtt).await;
-    }
+    ended("pipelines", pipelines).await;
     ended("telemetry", telemetry).await;
     running.end().await;
     Ok(())

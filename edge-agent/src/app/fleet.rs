@@ -9,7 +9,7 @@ use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
-use super::running::{Parts, Running, ended, start_mqtt, telemetry};
+use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::uplink::{Uplink, UplinkEnds, UplinkParts};
@@ -38,7 +38,8 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let clock_floor_ms = identity.clock().floor_s().saturating_mul(1000);
     let in_force = desired.in_force();
     let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
-    let base = Base::start(config, clock_floor_ms, expected.unwrap_or_default(), &stop).await?;
+    let expected = expected.unwrap_or_default();
+    let base = Base::start(config, clock_floor_ms, expected, Some(layout), &stop).await?;
     tell_addresses(&data_dir, &base, &storage, &stop);
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
@@ -67,7 +68,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
         hold,
         state: layout.state(),
     };
-    let parts = Parts {
+    let parts = ControlParts {
         wish,
         trust: TrustPolicy::Keys(trust),
         blobs: uplink.blobs(),
@@ -83,14 +84,13 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     };
     let telemetry = telemetry(&base, &running, uplink.stats(), layout, sink);
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
-    let client_id = format!("edge-agent-{}", identity.node.node);
-    let mqtt = start_mqtt(config, &client_id, &base, &stop);
+    let prefix = format!("edge-agent-{}", identity.node.node);
+    let kept = Some(layout.hard_examples());
+    let pipelines = start_pipelines(config, prefix, &base, kept, &stop);
 
     stop.wait().await;
     base.http.end().await;
-    if let Some(mqtt) = mqtt {
-        ended("MQTT", mqtt).await;
-    }
+    ended("pipelines", pipelines).await;
     ended("telemetry", telemetry).await;
     running.end().await;
     renewal.end().await;
@@ -160,6 +160,7 @@ fn show(
         storage: storage.watch(),
         certificate,
         models: base.models.clone(),
+        pipelines: base.pipelines.clone(),
         recorder: base.recorder.clone(),
     });
 }

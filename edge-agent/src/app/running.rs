@@ -1,5 +1,6 @@
-//! The parts that run in a fleet and alone: the control loop, telemetry, MQTT.
+//! The parts that run in a fleet and alone: the control loop, telemetry, pipelines.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millwright_proto::link::Applied;
@@ -16,12 +17,12 @@ use crate::executor::runtime::Runtime;
 use crate::executor::{Executor, OUTCOMES_WAITING_MAX};
 use crate::fetch::{BlobSource, Shelf, TrustPolicy};
 use crate::journal::{Journal, Severity};
-use crate::pipeline::mqtt;
+use crate::pipeline::{Parts, Pipelines};
 use crate::storage::StorageHealth;
 use crate::telemetry::Telemetry;
 
 /// What the control loop is made of, apart from what both ways of running share.
-pub(super) struct Parts<B> {
+pub(super) struct ControlParts<B> {
     pub(super) wish: Wish,
     pub(super) trust: TrustPolicy,
     pub(super) blobs: B,
@@ -42,7 +43,7 @@ impl Running {
     pub(super) async fn start<B: BlobSource>(
         config: &RunConfig,
         base: &Base,
-        parts: Parts<B>,
+        parts: ControlParts<B>,
     ) -> Self {
         let runtime = Runtime::find(config.onnxruntime.clone());
         match (runtime.problem(), runtime.library()) {
@@ -130,19 +131,23 @@ pub(super) fn telemetry<S>(
     }
 }
 
-pub(super) fn start_mqtt(
+/// Starts the pipelines of this machine. `hard_examples` is where they keep hard ones.
+pub(super) fn start_pipelines(
     config: &RunConfig,
-    client_id: &str,
+    client_prefix: String,
     base: &Base,
+    hard_examples: Option<PathBuf>,
     stop: &Stop,
-) -> Option<JoinHandle<()>> {
-    let mqtt = config.mqtt.as_ref()?.resolve(client_id);
-    let mqtt = mqtt.expect("the configuration was checked, and a node name is a client id");
-    Some(tokio::spawn(mqtt::run(
-        mqtt,
-        base.models.clone(),
-        stop.wait(),
-    )))
+) -> JoinHandle<()> {
+    let pipelines = Pipelines::new(Parts {
+        models: base.models.clone(),
+        board: base.camera_board.clone(),
+        table: base.pipelines.clone(),
+        client_prefix,
+        hard_examples,
+    });
+    let (_only_those, wanted) = watch::channel(config.pipelines.clone());
+    tokio::spawn(pipelines.run(wanted, stop.wait()))
 }
 
 /// Waits for a task that was told to end.

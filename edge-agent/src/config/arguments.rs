@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use millwright_proto::ids::NodeName;
+use millwright_proto::ids::{NodeName, PipelineName};
 
 /// Runs AI models next to the machine they watch, online or not.
 #[derive(Clone, Debug, Parser)]
@@ -50,6 +50,11 @@ pub enum Command {
     Status(StatusArguments),
     /// Keep the model versions that run now, whatever the cloud wants.
     Hold(HoldArguments),
+    /// Look at pipelines before they run.
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
+    /// See and copy the inputs that models found hard.
+    HardExamples(HardExampleArguments),
     /// Hold one loaded model; the agent starts this itself.
     #[command(hide = true)]
     Worker,
@@ -106,7 +111,9 @@ Examples:
     edge-agent run --config /etc/millwright/edge-agent.yaml
   Try one package:
     edge-agent run --model ./face-detector --http 127.0.0.1:9000
-    curl http://127.0.0.1:9000/v2/models/face-detector")]
+    curl http://127.0.0.1:9000/v2/models/face-detector
+  Let a camera feed it:
+    edge-agent run --model ./face-detector --pipeline gate.yaml")]
 pub struct RunArguments {
     /// Configuration file (YAML).
     #[arg(long, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
@@ -120,6 +127,9 @@ pub struct RunArguments {
     /// With --model: public key (PEM) that must have signed the package; may be repeated.
     #[arg(long = "trust-key", value_name = "FILE")]
     pub trust_keys: Vec<PathBuf>,
+    /// Run the pipelines of this file, or of the .yaml files of this directory, too; may be repeated.
+    #[arg(long = "pipeline", value_name = "FILE")]
+    pub pipelines: Vec<PathBuf>,
     /// Address of the local HTTP endpoint; port 0 takes any free one. Default: 127.0.0.1:8080
     #[arg(long, env = "EDGE_AGENT_HTTP", value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
@@ -201,6 +211,66 @@ pub struct HoldArguments {
     /// End the hold.
     #[arg(long)]
     pub release: bool,
+}
+
+/// What to do with pipelines.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PipelineCommand {
+    /// Say whether files are right, and what their pipelines will do. Nothing is run.
+    Check(PipelineCheckArguments),
+}
+
+/// Flags of `edge-agent pipeline check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  edge-agent pipeline check gate.yaml
+  edge-agent pipeline check gate.yaml --model ./face-detector")]
+pub struct PipelineCheckArguments {
+    /// Files with pipelines, or directories of such files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A model package: say whether the pipelines fit it, too.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+}
+
+/// Flags of `edge-agent hard-examples`.
+#[derive(Clone, Debug, Args)]
+pub struct HardExampleArguments {
+    /// Where the agent is.
+    #[command(flatten)]
+    pub node: NodeArguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: HardExampleCommand,
+}
+
+/// What to do with hard examples.
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  edge-agent hard-examples list
+  edge-agent hard-examples export --to /media/stick")]
+pub enum HardExampleCommand {
+    /// Tell which are kept here, the oldest first.
+    List {
+        /// Only those of this pipeline.
+        #[arg(long, value_name = "NAME")]
+        pipeline: Option<PipelineName>,
+        /// For people or for programs.
+        #[arg(long, short, value_enum, default_value_t = OutputFormat::Text)]
+        output: OutputFormat,
+    },
+    /// Copy them, checked, with what is known about each.
+    Export {
+        /// Where to.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Only those of this pipeline.
+        #[arg(long, value_name = "NAME")]
+        pipeline: Option<PipelineName>,
+    },
 }
 
 /// One label.

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use edge_core::link::Probing;
+use millwright_pipeline::{
+    ApiVersion, BackPressure, Kind, Metadata, MqttSink, Payload, Pipeline, PipelineError, Qos,
+    Sink, Source, Spec, Topic, When,
+};
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::camera_page::token::PageToken;
 use crate::connect::ProxySetting;
-use crate::pipeline::mqtt::{self, MqttConfig, MqttConfigError};
 
 /// The configuration file. Every key is optional, unknown ones are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -25,11 +29,27 @@ pub struct ConfigFile {
     /// Addresses to dial instead of those from enrollment.
     #[serde(default)]
     pub cloud: Cloud,
-    /// An MQTT broker to take inputs from.
+    /// An MQTT broker to take inputs from: a short form of pipelines with one topic each.
     pub mqtt: Option<Mqtt>,
+    /// Files with pipelines, or directories of such files; relative to this file. Default: none.
+    #[serde(default)]
+    pub pipelines: Vec<PathBuf>,
     /// How much disk unsent summaries and events may use.
     #[serde(default)]
     pub storage: Storage,
+    /// The page that shows what pipelines see.
+    #[serde(default)]
+    pub page: Page,
+}
+
+/// The page that shows what pipelines see.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Page {
+    /// What people from other machines have to know to see it, 16 to 256 characters. People at this machine need
+    /// none. Default: the first line of `page-token` in the data directory, which is made when `http` can be reached
+    /// from outside.
+    pub token: Option<PageToken>,
 }
 
 /// How much disk unsent summaries and events may use.
@@ -146,25 +166,62 @@ pub struct MqttSource {
 }
 
 impl Mqtt {
-    /// As the pipeline takes it; `default_client_id` is used when the file names none.
+    /// One pipeline per topic: `mqtt-1`, `mqtt-2` and so on.
     ///
     /// # Errors
-    /// When the broker's address or the client id cannot be meant.
-    pub fn resolve(&self, default_client_id: &str) -> Result<MqttConfig, MqttConfigError> {
-        let client_id = self.client_id.as_deref().unwrap_or(default_client_id);
-        Ok(MqttConfig {
-            broker: self.broker.parse()?,
-            client_id: client_id.parse()?,
-            sources: self
-                .sources
-                .iter()
-                .map(|source| mqtt::MqttSource {
-                    topic: source.topic.clone(),
-                    model: source.model.clone(),
-                    result_topic: source.result_topic.clone(),
-                })
-                .collect(),
-        })
+    /// When the broker's address, the client id or a topic cannot be meant.
+    pub fn pipelines(&self, origin: &str) -> Result<Vec<Pipeline>, PipelineError> {
+        let sources = self.sources.iter().enumerate();
+        sources
+            .map(|(at, source)| self.pipeline(at, source).checked(origin))
+            .collect()
+    }
+
+    fn pipeline(&self, at: usize, source: &MqttSource) -> Pipeline {
+        let name = format!("mqtt-{}", at + 1);
+        // Each has a connection of its own, and a broker takes a name once.
+        let client_id = self.client_id.as_ref().map(|id| match at {
+            0 => id.clone(),
+            at => format!("{id}-{}", at + 1),
+        });
+        Pipeline {
+            api_version: ApiVersion::V1,
+            kind: Kind::Pipeline,
+            metadata: Metadata {
+                name: name.parse().expect("letters and a number are a name"),
+                description: None,
+            },
+            spec: Spec {
+                source: Source::Mqtt(millwright_pipeline::MqttSource {
+                    broker: self.broker.clone(),
+                    client_id,
+                    username: None,
+                    password_file: None,
+                    tls: None,
+                    topics: vec![Topic {
+                        topic: source.topic.clone(),
+                        payload: None,
+                    }],
+                    payload: Payload::Message,
+                    qos: Qos::AtLeastOnce,
+                    join: None,
+                }),
+                preprocess: None,
+                model: source.model.clone(),
+                decode: None,
+                sinks: vec![Sink::Mqtt(MqttSink {
+                    topic: source.result_topic.clone(),
+                    picture_topic: None,
+                    when: When::Always,
+                    broker: None,
+                    username: None,
+                    password_file: None,
+                    tls: None,
+                })],
+                back_pressure: BackPressure::default(),
+                mask: Vec::new(),
+            },
+        }
     }
 }
 

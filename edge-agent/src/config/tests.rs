@@ -38,10 +38,12 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!(config.cloud.quic.as_deref(), Some("c:3"));
     assert_eq!(config.cloud.websocket.as_deref(), Some("b:2"));
     assert_eq!(config.summary_window, Some(Duration::from_secs(10)));
-    assert_eq!(
-        config.mqtt.unwrap().sources[0].result_topic,
-        "line1/shuttle/anomaly"
-    );
+    let [pipeline] = &config.pipelines[..] else {
+        panic!("{:?}", config.pipelines);
+    };
+    assert_eq!(pipeline.name().as_str(), "mqtt-1");
+    let told = pipeline.sentences().join(" ");
+    assert!(told.contains("Every result goes to `line1/shuttle/anomaly` at the same broker"));
     let default = merged(&[], "# nothing\n").unwrap();
     assert_eq!(default.http, HTTP);
     let data_dir = PathBuf::from(DATA_DIR);

@@ -1,10 +1,8 @@
-//! Sensor messages: JSON inputs of one model, and the results that answer them.
+//! Messages in Millwright's own JSON: inputs of one model.
 //!
 //! ```text
 //! {"id": .., "timestamp": .., "inputs": {"sensors": [1, 2, ..]}}        or, for a model with one input,
 //! {"id": .., "timestamp": .., "values": [1, 2, ..]}
-//!   -> {"id", "timestamp", "model", "version", "outputs": {"scores": {"datatype", "shape", "data"}}}
-//!   -> {"id", "timestamp", "model", "error": {"class", "message"}}
 //! ```
 //!
 //! `id` and `timestamp` are the source's own, whatever JSON they are; the result repeats them.
@@ -12,13 +10,12 @@
 use std::collections::BTreeMap;
 
 use millwright_package::{Dim, Manifest, TensorSpec};
-use millwright_proto::ids::ModelName;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::serving::tensors::{elements_from_json, elements_to_json};
-use crate::worker::{InferError, InferInput, InferOutput, OutputSelection, Tensor};
+use crate::worker::{InferInput, InferOutput, OutputSelection, Tensor};
 
 /// Longest message in bytes: tens of thousands of numbers. Pictures go over HTTP.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -65,12 +62,49 @@ pub enum MessageError {
 }
 
 /// What a result repeats of its message.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Echo {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Box<RawValue>>,
+}
+
+impl Echo {
+    /// Of something that has a name, such as a file.
+    pub(super) fn named(name: &str) -> Self {
+        let name: String = name.chars().take(ECHO_BYTES_MAX / 4).collect();
+        Self {
+            id: serde_json::value::to_raw_value(&name).ok(),
+            timestamp: None,
+        }
+    }
+
+    /// Of something that was measured at `time_us`, in microseconds since 1970; told in milliseconds.
+    pub(super) fn at_us(time_us: i64) -> Self {
+        let milliseconds = match time_us % 1000 {
+            0 => serde_json::value::to_raw_value(&(time_us / 1000)),
+            _ => serde_json::value::to_raw_value(&(time_us as f64 / 1000.0)),
+        };
+        Self {
+            id: None,
+            timestamp: milliseconds.ok(),
+        }
+    }
+
+    /// Of something that came at `time_ms`, in milliseconds since 1970.
+    pub(super) fn at_ms(time_ms: u64) -> Self {
+        Self::at_us(i64::try_from(time_ms.saturating_mul(1000)).unwrap_or(i64::MAX))
+    }
+
+    /// This one, with a time where it has none.
+    pub(super) fn or_at_us(&self, time_us: i64) -> Self {
+        let mut echo = self.clone();
+        if echo.timestamp.is_none() {
+            echo.timestamp = Self::at_us(time_us).timestamp;
+        }
+        echo
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,7 +176,7 @@ fn tensor(spec: &TensorSpec, values: &RawValue) -> Result<Tensor, MessageError> 
 }
 
 /// The shape that `count` elements fill: the last dynamic dimension takes what is left, the others are 1.
-fn fill(dims: &[Dim], count: usize) -> Option<Vec<usize>> {
+pub(super) fn fill(dims: &[Dim], count: usize) -> Option<Vec<usize>> {
     let mut shape = Vec::with_capacity(dims.len());
     let mut open = None;
     for (at, dim) in dims.iter().enumerate() {
@@ -165,25 +199,16 @@ fn fill(dims: &[Dim], count: usize) -> Option<Vec<usize>> {
     Some(shape)
 }
 
+/// One output of an answer as JSON.
 #[derive(Serialize)]
-struct ResultMessage<'a> {
-    #[serde(flatten)]
-    echo: &'a Echo,
-    model: &'a str,
-    version: &'a str,
-    outputs: BTreeMap<&'a str, Output<'a>>,
-}
-
-#[derive(Serialize)]
-struct Output<'a> {
+pub(super) struct Output<'a> {
     datatype: &'a str,
     shape: &'a [usize],
     data: Box<RawValue>,
 }
 
-/// The result of an answered message.
-#[must_use]
-pub fn result(echo: &Echo, output: &InferOutput) -> Vec<u8> {
+/// Every output of an answer, by name.
+pub(super) fn outputs(output: &InferOutput) -> BTreeMap<&str, Output<'_>> {
     let outputs = output.tensors.iter().map(|tensor| {
         let mut list = Vec::new();
         elements_to_json(tensor.datatype, &tensor.data, &mut list);
@@ -195,50 +220,7 @@ pub fn result(echo: &Echo, output: &InferOutput) -> Vec<u8> {
         };
         (tensor.name.as_str(), output)
     });
-    encode(&ResultMessage {
-        echo,
-        model: output.model.model.as_str(),
-        version: output.model.version.as_str(),
-        outputs: outputs.collect(),
-    })
-}
-
-#[derive(Serialize)]
-struct ErrorMessage<'a> {
-    #[serde(flatten)]
-    echo: &'a Echo,
-    model: &'a str,
-    error: ErrorBody<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    class: &'a str,
-    message: String,
-}
-
-/// The result of a message that is no input of its model.
-#[must_use]
-pub fn refused(echo: &Echo, model: &ModelName, error: &MessageError) -> Vec<u8> {
-    failed(echo, model, "message", error.to_string())
-}
-
-/// The result of a message that the model did not answer.
-#[must_use]
-pub fn unanswered(echo: &Echo, model: &ModelName, error: &InferError) -> Vec<u8> {
-    failed(echo, model, error.class().as_str(), error.to_string())
-}
-
-fn failed(echo: &Echo, model: &ModelName, class: &str, message: String) -> Vec<u8> {
-    encode(&ErrorMessage {
-        echo,
-        model: model.as_str(),
-        error: ErrorBody { class, message },
-    })
-}
-
-fn encode(message: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(message).expect("text keys and numbers always have a JSON form")
+    outputs.collect()
 }
 
 #[cfg(test)]

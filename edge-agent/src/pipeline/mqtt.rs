@@ -1,33 +1,37 @@
-//! MQTT source: messages of a topic go through a model, results to another topic.
+//! MQTT: topics that feed a pipeline, and topics its results go to.
 //!
 //! ```text
-//! broker ─▶ connection task ── bounded ──▶ handler: infer ─▶ publish result ─▶ acknowledge ─┐
-//!    ▲                                                                                      │
-//!    └──────────────────────── connection task ◀── one ordered queue ───────────────────────┘
+//! broker ─▶ connection task ── bounded ──▶ intake: read, join ─▶ queue ─▶ runner: infer ─▶ publish result ─┐
+//!    ▲                                                                                   └▶ acknowledge ─┤
+//!    └──────────────────────── connection task ◀── one ordered queue ─────────────────────────────────────┘
 //! ```
 //!
 //! QoS 1 and a session that outlives the connection: what the broker was not told is done, it sends again.
 //! Result and acknowledgement leave in this order on the same connection, so an acknowledged message
-//! has a result at the broker. Messages are handled one after another, because acknowledgements must
-//! leave in the order in which messages came. A message whose model has no ready worker waits for it.
+//! has a result at the broker. Acknowledgements leave in the order in which messages came, whatever the order in
+//! which inputs are done ([`ledger`]). A message whose model has no ready worker waits for it.
 //! A message of a connection that is gone is dropped: it comes again, and its old acknowledgement would
 //! mean another message.
 
-mod config;
+mod broker;
 mod connection;
+mod ledger;
 
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, ClientError, Publish, QoS};
-use tokio::sync::mpsc;
+use millwright_pipeline::{MqttSource, Qos};
+use rumqttc::{AsyncClient, QoS};
+use tokio::sync::{mpsc, watch};
 
-use super::message;
-use crate::serving::models::ActiveModels;
-use crate::worker::InferError;
-pub use config::{BrokerAddress, ClientId, MqttConfig, MqttConfigError, MqttSource};
+use super::backoff::Backoff;
+use super::gauge::{Gauge, Part};
+use super::intake::{Intake, Reader};
+use super::item::Receipt;
+use super::message::Echo;
+use super::stopped;
+pub(super) use broker::{Login, Session, start_client};
+pub(super) use connection::{Connection, Delivery};
+pub(super) use ledger::{Ledger, Ticket};
 
 /// Messages received but not handled yet. The connection is read slower long before; this is only reached when
 /// a model has no ready worker for minutes.
@@ -36,197 +40,95 @@ const MESSAGES_WAITING_MAX: usize = 1024;
 /// Results and acknowledgements that wait for the connection.
 const REQUESTS_WAITING_MAX: usize = 64;
 
-/// Time between two tries while a model has no ready worker. Loading one takes about a second.
-const READY_RETRY: Duration = Duration::from_millis(500);
+/// Waits before a broker whose password or certificate cannot be read is tried again: a person mends that.
+const LOGIN_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Tries of a message whose worker died or hung. One death can be bad luck, a second one is the message.
-const DEADLY_TRIES_MAX: u32 = 2;
-
-/// Longest wait for the handler and the last acknowledgement at the end.
-const FINISH_LIMIT: Duration = Duration::from_secs(5);
-
-/// A message and the connection it came over.
-#[derive(Debug)]
-struct Delivery {
-    message: Publish,
-    connection: u64,
-}
-
-/// Takes messages until `shutdown` resolves; the message in progress is finished.
-pub async fn run(config: MqttConfig, models: ActiveModels, shutdown: impl Future<Output = ()>) {
-    let mut options = config.options();
-    options
-        .set_clean_session(false)
-        .set_manual_acks(true)
-        .set_keep_alive(connection::KEEP_ALIVE)
-        .set_max_packet_size(connection::PACKET_BYTES_MAX, connection::PACKET_BYTES_MAX);
-    let (client, mut events) = AsyncClient::new(options, REQUESTS_WAITING_MAX);
-    // A result and its acknowledgement are two small packets: the second must not wait for an answer to the first.
-    events.network_options.set_tcp_nodelay(true);
-    let (deliver, deliveries) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let current = Arc::new(AtomicU64::new(0));
-    let (stop, stopped) = tokio::sync::watch::channel(());
-    let connection = connection::Connection {
-        config: config.clone(),
-        client: client.clone(),
-        current: Arc::clone(&current),
-        deliver,
-    };
-    let connecting = tokio::spawn(connection.run(events));
-    let handler = Handler {
-        sources: config.sources,
-        models,
-        client: client.clone(),
-        current,
-        stopped,
-    };
-    let handling = tokio::spawn(handler.run(deliveries));
-    shutdown.await;
-    drop(stop);
-    let finish = async {
-        let _ = handling.await;
-        let _ = client.disconnect().await;
-        let _ = connecting.await;
-    };
-    if tokio::time::timeout(FINISH_LIMIT, finish).await.is_err() {
-        tracing::warn!(broker = %config.broker, "MQTT did not end in time; unacknowledged messages come again");
+/// A client, made now or once its password can be read, and the event loop to poll.
+pub(super) async fn login(
+    login: &Login,
+    gauge: &Gauge,
+    part: Part,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<(AsyncClient, rumqttc::EventLoop)> {
+    let mut backoff = Backoff::new(LOGIN_AGAIN.0, LOGIN_AGAIN.1);
+    loop {
+        match start_client(login) {
+            Ok(client) => return Some(client),
+            Err(error) => gauge.trouble(part, &error.to_string()),
+        }
+        tokio::select! {
+            () = stopped(stop) => return None,
+            () = tokio::time::sleep(backoff.next()) => {}
+        }
     }
 }
 
-/// Gives messages to models, one after another.
-struct Handler {
-    sources: Vec<MqttSource>,
-    models: ActiveModels,
-    client: AsyncClient,
-    /// Number of the connection that is open.
-    current: Arc<AtomicU64>,
-    /// Closed when the agent ends.
-    stopped: tokio::sync::watch::Receiver<()>,
+/// The topics of one pipeline.
+pub(super) struct Topics {
+    pub(super) source: MqttSource,
+    pub(super) readers: Vec<Reader>,
+    pub(super) ledger: Ledger,
 }
 
-impl Handler {
-    async fn run(mut self, mut deliveries: mpsc::Receiver<Delivery>) {
+impl Topics {
+    /// Reads what comes until `stop`, and hands it to `intake`. What waits for a queue with no room then is given up: it
+    /// is not acknowledged, so it comes again.
+    pub(super) async fn run(
+        self,
+        intake: Intake,
+        deliveries: mpsc::Receiver<Delivery>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        tokio::select! {
+            () = self.serve(intake, deliveries) => {}
+            () = stopped(&mut stop) => {}
+        }
+    }
+
+    async fn serve(self, mut intake: Intake, mut deliveries: mpsc::Receiver<Delivery>) {
         loop {
-            let mut stopped = self.stopped.clone();
-            let delivery = tokio::select! {
-                biased;
-                _ = stopped.changed() => return,
-                delivery = deliveries.recv() => delivery,
-            };
-            let Some(delivery) = delivery else { return };
-            if self.is_current(&delivery) && self.handle(&delivery).await.is_err() {
-                // The connection task is gone.
-                return;
-            }
-        }
-    }
-
-    /// Answers and acknowledges one message, unless its connection ends meanwhile.
-    async fn handle(&mut self, delivery: &Delivery) -> Result<(), ClientError> {
-        let topic = &delivery.message.topic;
-        let source = self
-            .sources
-            .iter()
-            .find(|source| rumqttc::matches(topic, &source.topic));
-        if let Some(source) = source.cloned() {
-            let Some(result) = self.answer(&source, delivery).await else {
-                return Ok(());
-            };
-            self.client
-                .publish(source.result_topic, QoS::AtLeastOnce, false, result)
-                .await?;
-        }
-        if self.is_current(delivery) {
-            self.client.ack(&delivery.message).await?;
-        }
-        Ok(())
-    }
-
-    /// The result of one message; `None` when it should come again.
-    async fn answer(&mut self, source: &MqttSource, delivery: &Delivery) -> Option<Vec<u8>> {
-        let mut deadly_tries = 0;
-        loop {
-            let error = match self.models.find(&source.model, None) {
-                Ok(worker) => {
-                    let manifest = &worker.spec().manifest;
-                    let (echo, input) = message::parse(&delivery.message.payload, manifest);
-                    let input = match input {
-                        Ok(input) => input,
-                        Err(error) => return Some(message::refused(&echo, &source.model, &error)),
-                    };
-                    match self.models.infer(&source.model, None, &input).await {
-                        Ok(output) => return Some(message::result(&echo, &output)),
-                        Err(error) if is_final(&error, &mut deadly_tries) => {
-                            return Some(message::unanswered(&echo, &source.model, &error));
-                        }
-                        Err(error) => error,
-                    }
+            let due = intake.due();
+            let ticking = async {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
-                Err(error) => error,
             };
-            tracing::debug!(model = %source.model, topic = source.topic, "message waits: {error}");
             tokio::select! {
-                _ = self.stopped.changed() => return None,
-                () = tokio::time::sleep(READY_RETRY) => {}
-            }
-            if !self.is_current(delivery) {
-                return None;
+                biased;
+                () = ticking => intake.tick().await,
+                delivery = deliveries.recv() => match delivery {
+                    Some(delivery) => self.take(delivery, &mut intake).await,
+                    None => return,
+                }
             }
         }
     }
 
-    fn is_current(&self, delivery: &Delivery) -> bool {
-        self.current.load(Ordering::Acquire) == delivery.connection
+    async fn take(&self, delivery: Delivery, intake: &mut Intake) {
+        let ticket = self.ledger.enter(&delivery).await;
+        let topic = &delivery.message.topic;
+        let mut topics = self.source.topics.iter().zip(&self.readers);
+        let reader = topics.find(|(listed, _)| rumqttc::matches(topic, &listed.topic));
+        let Some((_, reader)) = reader else {
+            // Of an older configuration's subscription.
+            return ticket.settle().await;
+        };
+        let receipt = Some(Receipt::Mqtt(ticket));
+        let payload = delivery.message.payload;
+        intake.take(reader, payload, Echo::default(), receipt).await;
     }
 }
 
-/// Whether trying again could not help, or has been tried often enough.
-fn is_final(error: &InferError, deadly_tries: &mut u32) -> bool {
-    match error {
-        InferError::UnknownModel(_)
-        | InferError::UnknownVersion { .. }
-        | InferError::NotReady(_)
-        | InferError::Busy { .. } => false,
-        InferError::WorkerEnded(_) | InferError::Timeout { .. } => {
-            *deadly_tries += 1;
-            *deadly_tries >= DEADLY_TRIES_MAX
-        }
-        InferError::UnknownInput { .. }
-        | InferError::MissingInput { .. }
-        | InferError::DuplicateInput(_)
-        | InferError::UnknownOutput { .. }
-        | InferError::Datatype { .. }
-        | InferError::Shape { .. }
-        | InferError::Size { .. }
-        | InferError::TooLarge { .. }
-        | InferError::Refused { .. }
-        | InferError::Failed { .. } => true,
+/// The promise of a subscription.
+pub(super) const fn qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_that_kills_its_worker_twice_is_given_up_and_an_absent_model_is_waited_for() {
-        let model: millwright_proto::ids::ModelVersion = "a@1".parse().unwrap();
-        let mut tries = 0;
-        assert!(!is_final(
-            &InferError::NotReady(model.model.clone()),
-            &mut tries
-        ));
-        assert!(!is_final(
-            &InferError::WorkerEnded(model.clone()),
-            &mut tries
-        ));
-        assert!(is_final(
-            &InferError::WorkerEnded(model.clone()),
-            &mut tries
-        ));
-        assert!(is_final(
-            &InferError::DuplicateInput("x".to_owned()),
-            &mut tries
-        ));
-    }
+/// A channel for what a connection receives.
+pub(super) fn deliveries() -> (mpsc::Sender<Delivery>, mpsc::Receiver<Delivery>) {
+    mpsc::channel(MESSAGES_WAITING_MAX)
 }

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Connections open at once; further ones wait in the kernel. A node serves the machines around it, each with a
 /// few connections; every one costs about 20 KiB.
 const CONNECTIONS_MAX: usize = 256;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+impl Connected<IncomingStream<'_, Connections>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Connections>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
 
 /// A listener that accepts no more than [`CONNECTIONS_MAX`] at a time.
 pub(super) struct Connections {

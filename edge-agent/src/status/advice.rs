@@ -1,6 +1,7 @@
 //! What is wrong with this node in plain words, and what the person at the box can do about it.
 
 use super::{LinkFacts, ModelFacts, Status};
+use crate::pipeline::PipelineFacts;
 
 /// A certificate with less of its life left than this part is told: it was to be renewed after two thirds.
 const CERTIFICATE_SHORT_PART: u64 = 6;
@@ -31,6 +32,7 @@ pub fn advice(status: &Status) -> Vec<String> {
         ));
     }
     told.extend(status.models.iter().filter_map(model));
+    told.extend(status.pipelines.iter().filter_map(pipeline));
     told.extend(status.link.as_ref().and_then(link));
     if status.running && status.desired.generation == 0 {
         told.push(
@@ -97,6 +99,26 @@ fn model(facts: &ModelFacts) -> Option<String> {
         "Model {model}: version {wanted} does not run ({reason}: {}); {serves}.",
         cut(message)
     ))
+}
+
+fn pipeline(facts: &PipelineFacts) -> Option<String> {
+    let PipelineFacts { name, model, .. } = facts;
+    let reason = cut(&facts.reason);
+    match facts.state.as_str() {
+        "sourceUnreachable" => Some(format!(
+            "Pipeline {name} gets no inputs: {reason}. Check the device, its cable and its address; it is tried \
+             again all the time."
+        )),
+        "waitingForModel" => Some(format!(
+            "Pipeline {name} waits for model {model}: {reason}. Deploy it to this node."
+        )),
+        "unfit" => Some(format!(
+            "Pipeline {name} and model {model} do not fit together: {reason}. `edge-agent pipeline check FILE \
+             --model DIR` tells before a pipeline runs."
+        )),
+        "sinkFailing" => Some(format!("Results of pipeline {name} are lost: {reason}.")),
+        _ => None,
+    }
 }
 
 fn link(facts: &LinkFacts) -> Option<String> {

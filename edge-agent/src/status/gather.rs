@@ -16,6 +16,7 @@ use crate::desired::DesiredStore;
 use crate::hold;
 use crate::identity::StoredIdentity;
 use crate::link::{LinkState, LinkStatus, ReceivedDesired};
+use crate::pipeline::PipelineTable;
 use crate::renew;
 use crate::serving::models::ActiveModels;
 use crate::storage::Problems;
@@ -109,6 +110,8 @@ pub struct Sources {
     pub certificate: watch::Receiver<renew::CertificateFacts>,
     /// What answers.
     pub models: ActiveModels,
+    /// What runs without being asked.
+    pub pipelines: PipelineTable,
     /// What was answered.
     pub recorder: Recorder,
 }
@@ -145,6 +148,7 @@ impl Sources {
                 waiting_generation: received.filter(|received| *received > applied.generation),
             },
             models: self.models(&applied),
+            pipelines: self.pipelines.facts(),
             hold: self.hold.borrow().as_ref().map(hold_facts),
             onnxruntime: runtime(&applied),
             storage: self

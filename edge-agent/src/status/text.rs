@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{BacklogFacts, LinkFacts, ModelFacts, Status};
+use crate::pipeline::PipelineFacts;
 
 /// Width of the names on the left.
 const NAME_WIDTH: usize = 13;
@@ -17,6 +18,7 @@ pub fn text(status: &Status) -> String {
         let _ = writeln!(out, "{name:<NAME_WIDTH$}{value}");
     }
     models(&status.models, status.running, &mut out);
+    pipelines(&status.pipelines, status.now_ms, &mut out);
     if status.advice.is_empty() {
         out.push_str("\nNothing needs attention.\n");
     } else {
@@ -183,14 +185,43 @@ fn models(models: &[ModelFacts], running: bool, out: &mut String) {
             facts.memory_bytes.map_or("-".to_owned(), bytes),
         ]
     }));
+    table(&rows, out);
+}
+
+fn pipelines(pipelines: &[PipelineFacts], now: u64, out: &mut String) {
+    if pipelines.is_empty() {
+        return;
+    }
+    let mut rows = vec![
+        [
+            "PIPELINE", "STATE", "SINCE", "RECEIVED", "DROPPED", "ANSWERED", "FAILED",
+        ]
+        .map(str::to_owned),
+    ];
+    rows.extend(pipelines.iter().map(|facts| {
+        [
+            facts.name.clone(),
+            facts.state.clone(),
+            span(now.saturating_sub(facts.since_ms)),
+            facts.received.to_string(),
+            facts.dropped.to_string(),
+            facts.answered.to_string(),
+            facts.failed.to_string(),
+        ]
+    }));
+    table(&rows, out);
+}
+
+fn table(rows: &[[String; 7]], out: &mut String) {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..7).map(width).collect();
     out.push('\n');
-    for row in &rows {
+    for row in rows {
         let cells = row.iter().zip(&widths);
         let cells: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
+        // Writing to a string does not fail.
         let _ = writeln!(out, "{}", cells.join("  ").trim_end());
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -18,6 +18,11 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     (
         "millwright-package",
         &["millwright-proto", "millwright-document"],
+    ),
+    (
+        // The types of what is done to pictures and outputs, which read the same in a document and in the agent.
+        "millwright-pipeline",
+        &["edge-vision", "millwright-proto", "millwright-document"],
     ),
     (
         "edge-core",
@@ -36,6 +41,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         ],
     ),
     ("edge-ipc", &[]),
+    ("edge-vision", &[]),
     (
         "edge-agent",
         &[
@@ -43,9 +49,11 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "millwright-document",
             "millwright-identity",
             "millwright-package",
+            "millwright-pipeline",
             "millwright-summary",
             "edge-core",
             "edge-ipc",
+            "edge-vision",
         ],
     ),
     ("fleet-api", &["millwright-proto"]),
@@ -110,6 +118,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         &[
             "edge-agent",
             "edge-core",
+            "edge-vision",
             "millwright-tests",
             "millwright-package",
             "millwright-proto",

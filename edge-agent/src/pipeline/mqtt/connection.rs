@@ -1,4 +1,4 @@
-//! The connection to the broker: connect, subscribe, receive, connect again.
+//! The connection to a broker: connect, subscribe, receive, connect again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,11 +8,14 @@ use rumqttc::{
     AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, Outgoing, Publish, QoS,
     SubscribeFilter,
 };
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Delivery, MESSAGES_WAITING_MAX, MqttConfig};
+use super::super::backoff::Backoff;
+use super::super::gauge::{Count, Gauge, Part};
+use super::super::stopped;
+use super::MESSAGES_WAITING_MAX;
 
 /// Time after which a silent connection is probed; a broker that does not answer is noticed within twice that.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -37,38 +40,71 @@ const PAUSE_SHORT: Duration = Duration::from_millis(20);
 /// Pause while very many wait, as when a model has no ready worker; still well within the keep-alive.
 const PAUSE_LONG: Duration = Duration::from_secs(1);
 
-/// Owns the event loop; never waits for the handler, so that results can always leave.
-pub(super) struct Connection {
-    pub config: MqttConfig,
-    pub client: AsyncClient,
+/// Time the last results and acknowledgements get to leave when the agent ends.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A message and the connection it came over.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Delivery {
+    pub(super) message: Publish,
+    pub(super) connection: u64,
+}
+
+/// Owns the event loop; never waits for who handles messages, so that results can always leave.
+pub(in crate::pipeline) struct Connection {
+    /// For logs and reasons.
+    pub(in crate::pipeline) broker: String,
+    pub(in crate::pipeline) client: AsyncClient,
     /// Number of the connection that is open; a new one at every end.
-    pub current: Arc<AtomicU64>,
-    pub deliver: mpsc::Sender<Delivery>,
+    pub(in crate::pipeline) current: Arc<AtomicU64>,
+    /// What is taken; nothing for a sink.
+    pub(in crate::pipeline) filters: Vec<SubscribeFilter>,
+    pub(in crate::pipeline) deliver: mpsc::Sender<Delivery>,
+    pub(in crate::pipeline) gauge: Gauge,
+    /// Whose state it is.
+    pub(in crate::pipeline) part: Part,
 }
 
 /// What one step of the event loop means.
 enum Step {
-    /// A new connection is subscribed.
+    /// A new connection is there.
     Opened,
-    /// A message waits for the handler.
+    /// A message waits to be handled.
     Received,
     Continue,
-    /// Connect again at once or after a wait.
+    /// Connect again after a wait.
     Lost(String),
     /// The agent ends.
     Ended,
 }
 
 impl Connection {
-    pub(super) async fn run(self, mut events: EventLoop) {
-        let mut backoff = BACKOFF_MIN;
+    /// Until `stop`; results that were handed over before then still leave.
+    pub(in crate::pipeline) async fn run(
+        self,
+        mut events: EventLoop,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        tokio::select! {
+            () = self.keep(&mut events) => {}
+            () = stopped(&mut stop) => {
+                let _ = self.client.try_disconnect();
+                let goodbye = async {
+                    while !matches!(self.step(&mut events).await, Step::Ended | Step::Lost(_)) {}
+                };
+                let _ = tokio::time::timeout(GOODBYE_LIMIT, goodbye).await;
+            }
+        }
+    }
+
+    async fn keep(&self, events: &mut EventLoop) {
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
         let mut opened: Option<Instant> = None;
-        let mut said_away = false;
         loop {
-            match self.step(&mut events).await {
+            match self.step(events).await {
                 Step::Opened => {
                     opened = Some(Instant::now());
-                    said_away = false;
+                    self.gauge.well(self.part);
                 }
                 Step::Received => self.hold_back().await,
                 Step::Continue => {}
@@ -79,20 +115,13 @@ impl Connection {
                     events.clean();
                     // What was read from the old connection but not looked at comes again.
                     events.state.events.clear();
-                    if opened
-                        .take()
-                        .is_some_and(|since| since.elapsed() > BACKOFF_MAX)
-                    {
-                        backoff = BACKOFF_MIN;
+                    let lasted = opened.take().map(|since| since.elapsed());
+                    if lasted.is_some_and(|lasted| lasted > BACKOFF_MAX) {
+                        backoff.reset();
                     }
-                    if !std::mem::replace(&mut said_away, true) {
-                        tracing::warn!(broker = %self.config.broker, "MQTT broker is away, trying again: {reason}");
-                    }
-                    tokio::select! {
-                        () = self.deliver.closed() => return,
-                        () = tokio::time::sleep(backoff) => {}
-                    }
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    let reason = format!("MQTT broker {} is away: {reason}", self.broker);
+                    self.gauge.trouble(self.part, &reason);
+                    tokio::time::sleep(backoff.next()).await;
                 }
             }
         }
@@ -125,15 +154,14 @@ impl Connection {
     /// configuration.
     fn subscribe(&self, answer: &ConnAck) -> Step {
         tracing::info!(
-            broker = %self.config.broker,
+            broker = self.broker,
             session_kept = answer.session_present,
             "MQTT broker connected"
         );
-        let filters = self.config.sources.iter().map(|source| SubscribeFilter {
-            path: source.topic.clone(),
-            qos: QoS::AtLeastOnce,
-        });
-        match self.client.try_subscribe_many(filters) {
+        if self.filters.is_empty() {
+            return Step::Opened;
+        }
+        match self.client.try_subscribe_many(self.filters.clone()) {
             Ok(()) => Step::Opened,
             Err(error) => Step::Lost(error.to_string()),
         }
@@ -149,10 +177,8 @@ impl Connection {
             Err(TrySendError::Closed(_)) => Step::Ended,
             // Sent without guarantee, lost without guarantee.
             Err(TrySendError::Full(delivery)) if delivery.message.qos == QoS::AtMostOnce => {
-                tracing::debug!(
-                    topic = delivery.message.topic,
-                    "message dropped: too many are waiting"
-                );
+                self.gauge.count(Count::Received);
+                self.gauge.count(Count::Dropped);
                 Step::Received
             }
             // Not acknowledged, so it comes again on the next connection.

@@ -1,0 +1,388 @@
+//! Gives inputs to the model, one after another, and results to the sinks.
+//!
+//! A model without a ready worker is waited for. An input whose worker died is tried once more; so is one that was
+//! made for a version that was replaced before it was asked. An input that kills its worker twice is given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_vision::decode::DecodeError;
+use edge_vision::{Decode, Decoded, Element, Frame, NamedTensor, Region, Values, annotate};
+use millwright_pipeline::{Pipeline, Policy};
+use millwright_proto::ids::ModelName;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::gauge::{Count, Gauge, Part};
+use super::item::{Content, Fate, Item};
+use super::message::Echo;
+use super::outcome::{self, Answer, Outcome};
+use super::prepare::{Preparation, PrepareError, Prepared};
+use super::queue::Queue;
+use super::show::Show;
+use super::sinks::Sinks;
+use super::stopped;
+use crate::serving::models::ActiveModels;
+use crate::worker::{InferError, InferOutput, Worker};
+
+/// Time between two tries while a model has no ready worker. Loading one takes about a second.
+const READY_RETRY: Duration = Duration::from_millis(200);
+
+/// Tries of an input whose worker died or hung. One death can be bad luck, a second one is the input.
+const DEADLY_TRIES_MAX: u32 = 2;
+
+/// Tries of an input that was made for a version that has been replaced meanwhile. Swaps are minutes apart.
+const SWAPPED_TRIES_MAX: u32 = 3;
+
+/// Good for people, and a fifth of the bytes of a perfect one.
+const JPEG_QUALITY: u8 = 80;
+
+/// Runs one pipeline's model.
+pub(super) struct Runner {
+    name: String,
+    model: ModelName,
+    policy: Policy,
+    preparation: Arc<Preparation>,
+    decode: Option<Decode>,
+    mask: Arc<Vec<Region>>,
+    models: ActiveModels,
+    queue: Queue<Item>,
+    gauge: Gauge,
+    sinks: Sinks,
+    show: Show,
+    stop: watch::Receiver<bool>,
+}
+
+/// Why an input was not answered.
+struct Failure {
+    class: &'static str,
+    message: String,
+    echo: Option<Echo>,
+}
+
+/// An input that was answered.
+struct Answered {
+    prepared: Prepared,
+    output: InferOutput,
+}
+
+impl Runner {
+    pub(super) fn new(
+        pipeline: &Pipeline,
+        (queue, gauge): (Queue<Item>, Gauge),
+        (models, sinks, show): (ActiveModels, Sinks, Show),
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            name: pipeline.name().to_string(),
+            model: pipeline.spec.model.clone(),
+            policy: pipeline.policy(),
+            preparation: Arc::new(Preparation::of(pipeline)),
+            decode: pipeline.spec.decode.clone(),
+            mask: Arc::new(pipeline.spec.mask.clone()),
+            models,
+            queue,
+            gauge,
+            sinks,
+            show,
+            stop,
+        }
+    }
+
+    /// Until it is told to stop; the input in progress is finished.
+    pub(super) async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        loop {
+            // Where old inputs give way to new ones, none is taken before it can be answered.
+            if self.policy != Policy::Block && !self.ready().await {
+                return;
+            }
+            let item = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                item = self.queue.take() => item,
+            };
+            if item.receipts.are_current() {
+                self.handle(item).await;
+            }
+        }
+    }
+
+    /// Waits until the model has a ready worker; `false` when the agent ends first.
+    async fn ready(&mut self) -> bool {
+        loop {
+            match self.models.find(&self.model, None) {
+                Ok(_) => {
+                    self.gauge.well(Part::Model);
+                    return true;
+                }
+                Err(error) => {
+                    self.gauge.trouble(Part::Model, &error.to_string());
+                    if !self.pause().await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits a little; `false` when the agent ends.
+    async fn pause(&mut self) -> bool {
+        tokio::select! {
+            () = stopped(&mut self.stop) => false,
+            () = tokio::time::sleep(READY_RETRY) => true,
+        }
+    }
+
+    async fn handle(&mut self, item: Item) {
+        // Not settled, it comes again.
+        let Some(answered) = self.answer(&item).await else {
+            return;
+        };
+        let Item {
+            content,
+            echo,
+            received,
+            receipts,
+        } = item;
+        let outcome = match answered {
+            Ok(answered) => self.outcome(content, &echo, received, answered).await,
+            Err(failure) => self.failure(content, &echo, &failure),
+        };
+        let fate = match &outcome.answer {
+            Some(_) => Fate::Answered,
+            None => Fate::Failed,
+        };
+        self.gauge.count(match fate {
+            Fate::Answered => Count::Answered,
+            Fate::Failed | Fate::Dropped => Count::Failed,
+        });
+        self.sinks.deliver(outcome).await;
+        receipts.settle(fate).await;
+    }
+
+    /// What the model says; `None` when the input should come again.
+    async fn answer(&mut self, item: &Item) -> Option<Result<Answered, Failure>> {
+        let mut deadly_tries = 0;
+        let mut swapped_tries = 0;
+        loop {
+            let error = match self.models.find(&self.model, None) {
+                Ok(worker) => {
+                    self.gauge.well(Part::Model);
+                    let prepared = match self.prepare(&item.content, &worker).await {
+                        Ok(prepared) => prepared,
+                        Err(failure) => return Some(Err(failure)),
+                    };
+                    let answer = self.models.infer(&self.model, None, &prepared.input).await;
+                    match answer {
+                        Ok(output) => return Some(Ok(Answered { prepared, output })),
+                        Err(error) => {
+                            let swapped = self.is_other_now(&worker);
+                            swapped_tries += u32::from(swapped);
+                            let again = swapped && swapped_tries < SWAPPED_TRIES_MAX;
+                            if !again && is_final(&error, &mut deadly_tries) {
+                                return Some(Err(Failure {
+                                    class: error.class().as_str(),
+                                    message: error.to_string(),
+                                    echo: prepared.echo,
+                                }));
+                            }
+                            error
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            if matches!(error, InferError::NotReady(_) | InferError::UnknownModel(_)) {
+                self.gauge.trouble(Part::Model, &error.to_string());
+            }
+            tracing::debug!(pipeline = self.name, "an input waits: {error}");
+            if !self.pause().await || !item.receipts.are_current() {
+                return None;
+            }
+        }
+    }
+
+    /// Whether another version answers now than the one an input was made for.
+    fn is_other_now(&self, worker: &Arc<Worker>) -> bool {
+        let now = self.models.find(&self.model, None);
+        now.is_ok_and(|now| now.model() != worker.model())
+    }
+
+    async fn prepare(&self, content: &Content, worker: &Arc<Worker>) -> Result<Prepared, Failure> {
+        let prepared = match content {
+            Content::Picture(bytes) => {
+                let (preparation, mask) = (Arc::clone(&self.preparation), Arc::clone(&self.mask));
+                let (worker, content) = (Arc::clone(worker), Content::Picture(bytes.clone()));
+                // Milliseconds of computing, which must not hold up who waits for the network.
+                let work = tokio::task::spawn_blocking(move || {
+                    let mut prepared = preparation.prepare(&content, &worker.spec().manifest)?;
+                    if let Some(picture) = &mut prepared.picture {
+                        picture.frame.mask(&mask);
+                    }
+                    Ok(prepared)
+                });
+                work.await.unwrap_or_else(|error| {
+                    let problem = format!("preprocessing ended badly: {error}");
+                    Err((PrepareError::Unreadable(problem), None))
+                })
+            }
+            Content::Message(_)
+            | Content::Elements(..)
+            | Content::Rows(_)
+            | Content::Unreadable(_) => self.preparation.prepare(content, &worker.spec().manifest),
+        };
+        prepared
+            .inspect(|_| self.gauge.well(Part::Fit))
+            .map_err(|(error, echo)| {
+                if error.is_misfit() {
+                    self.gauge.trouble(Part::Fit, &error.to_string());
+                }
+                Failure {
+                    class: "message",
+                    message: error.to_string(),
+                    echo,
+                }
+            })
+    }
+
+    async fn outcome(
+        &mut self,
+        content: Content,
+        echo: &Echo,
+        received: Instant,
+        answered: Answered,
+    ) -> Outcome {
+        let Answered { prepared, output } = answered;
+        let placement = prepared.picture.as_ref().map(|picture| &picture.placement);
+        let decoded = match &self.decode {
+            None => None,
+            Some(decode) => match decode.apply(&named(&output), placement) {
+                Ok(decoded) => Some(Arc::new(decoded)),
+                Err(error) => {
+                    self.misread(&error);
+                    let failure = Failure {
+                        class: "decode",
+                        message: error.to_string(),
+                        echo: prepared.echo,
+                    };
+                    return self.failure(content, echo, &failure);
+                }
+            },
+        };
+        let echo = prepared.echo.as_ref().unwrap_or(echo);
+        let latency = received.elapsed();
+        let json = outcome::answered(&self.name, echo, &output, decoded.as_deref(), latency);
+        let (frame, quality) = prepared.picture.map(|p| (p.frame, p.quality)).unzip();
+        let drawn = self.draw(frame.as_ref(), decoded.as_ref()).await;
+        self.show
+            .answer(&output, decoded.clone(), drawn.clone(), latency, quality);
+        Outcome {
+            json,
+            content,
+            answer: Some(Answer {
+                confidence: outcome::confidence(&output, decoded.as_deref()),
+                model: output.model,
+                decoded,
+                frame,
+                drawn,
+            }),
+        }
+    }
+
+    fn misread(&self, error: &DecodeError) {
+        if !matches!(error, DecodeError::NotFinite { .. }) {
+            self.gauge.trouble(Part::Fit, &error.to_string());
+        }
+    }
+
+    /// The picture with boxes, if somebody will look at it.
+    async fn draw(
+        &self,
+        frame: Option<&Frame>,
+        decoded: Option<&Arc<Decoded>>,
+    ) -> Option<bytes::Bytes> {
+        let frame = frame?;
+        if !self.show.wants_picture() && !self.sinks.want_picture(decoded.map(Arc::as_ref)) {
+            return None;
+        }
+        let (mut frame, decoded) = (frame.clone(), decoded.cloned());
+        let drawing = tokio::task::spawn_blocking(move || {
+            if let Some(decoded) = decoded {
+                annotate(&mut frame, &decoded);
+            }
+            frame.encode_jpeg(JPEG_QUALITY).into()
+        });
+        drawing.await.ok()
+    }
+
+    fn failure(&self, content: Content, echo: &Echo, failure: &Failure) -> Outcome {
+        let echo = failure.echo.as_ref().unwrap_or(echo);
+        let Failure { class, message, .. } = failure;
+        tracing::debug!(
+            pipeline = self.name,
+            class,
+            "an input was not answered: {message}"
+        );
+        Outcome {
+            json: outcome::failed(&self.name, echo, &self.model, class, message),
+            answer: None,
+            content,
+        }
+    }
+}
+
+/// Outputs as the decoders read them.
+fn named(output: &InferOutput) -> Vec<NamedTensor<'_>> {
+    let tensors = output.tensors.iter().filter_map(|tensor| {
+        let element = Element::named(tensor.datatype.as_str())?;
+        Some(NamedTensor {
+            name: &tensor.name,
+            shape: &tensor.shape,
+            data: Values::Le(element, &tensor.data),
+        })
+    });
+    tensors.collect()
+}
+
+/// Whether trying again could not help, or has been tried often enough.
+fn is_final(error: &InferError, deadly_tries: &mut u32) -> bool {
+    match error {
+        InferError::UnknownModel(_)
+        | InferError::UnknownVersion { .. }
+        | InferError::NotReady(_)
+        | InferError::Busy { .. } => false,
+        InferError::WorkerEnded(_) | InferError::Timeout { .. } => {
+            *deadly_tries += 1;
+            *deadly_tries >= DEADLY_TRIES_MAX
+        }
+        InferError::UnknownInput { .. }
+        | InferError::MissingInput { .. }
+        | InferError::DuplicateInput(_)
+        | InferError::UnknownOutput { .. }
+        | InferError::Datatype { .. }
+        | InferError::Shape { .. }
+        | InferError::Size { .. }
+        | InferError::TooLarge { .. }
+        | InferError::Refused { .. }
+        | InferError::Failed { .. } => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_that_kills_its_worker_twice_is_given_up_and_an_absent_model_is_waited_for() {
+        let model: millwright_proto::ids::ModelVersion = "a@1".parse().unwrap();
+        let mut tries = 0;
+        let mut check = |error: InferError, expected: bool| {
+            assert_eq!(is_final(&error, &mut tries), expected, "{error}");
+        };
+        check(InferError::NotReady(model.model.clone()), false);
+        check(InferError::WorkerEnded(model.clone()), false);
+        check(InferError::WorkerEnded(model.clone()), true);
+        check(InferError::DuplicateInput("x".to_owned()), true);
+    }
+}
