@@ -24,10 +24,13 @@ struct Boxes {
     expected: Vec<(u32, f32, f32, f32, f32, f32)>,
 }
 
+/// The same with landmarks.
+type Face = (u32, f32, f32, f32, f32, f32, Vec<[f32; 2]>);
+
 #[derive(Deserialize)]
 struct Faces {
     outputs: [Output; 4],
-    expected: Vec<(u32, f32, f32, f32, f32, f32, Vec<[f32; 2]>)>,
+    expected: Vec<Face>,
 }
 
 #[derive(Deserialize)]
@@ -37,12 +40,12 @@ struct Output {
 }
 
 fn golden() -> Golden {
-    serde_json::from_str(include_str!("data/decoders.json")).unwrap()
+    serde_json::from_str(include_str!("data/decoders.json")).expect("decoders.py writes this form")
 }
 
 fn decode(yaml: &str) -> Decode {
-    let decode: Decode = millwright_document::yaml(yaml, "test").unwrap();
-    decode.check().unwrap();
+    let decode: Decode = millwright_document::yaml(yaml, "test").expect("a decoder");
+    decode.check().expect("sound settings");
     decode
 }
 
@@ -162,6 +165,9 @@ fn odd() -> impl Strategy<Value = f32> {
     ]
 }
 
+/// Middle, size, and the scores of two classes.
+type Anchor = (f32, f32, f32, f32, f32, f32);
+
 proptest! {
     #[test]
     fn no_two_kept_boxes_of_a_class_overlap_and_the_surest_come_first(
@@ -170,7 +176,7 @@ proptest! {
         max in 1_usize..20,
     ) {
         let count = anchors.len();
-        let channels: [fn(&(f32, f32, f32, f32, f32, f32)) -> f32; 6] =
+        let channels: [fn(&Anchor) -> f32; 6] =
             [|a| a.0, |a| a.1, |a| a.2, |a| a.3, |a| a.4, |a| a.5];
         let numbers: Vec<f32> = channels.iter().flat_map(|channel| anchors.iter().map(channel)).collect();
         let shape = [1, 6, count];

@@ -109,12 +109,8 @@ fn classes_are_told_one_below_the_other() {
         ..Decoded::default()
     };
     let frame = drawn(&decoded, (320, 320));
-    for line in 0..LINES_MAX {
-        assert_eq!(
-            pixel(&frame, 1, line as u32 * 12 + 1),
-            CLASS_COLOURS[line],
-            "{line}"
-        );
+    for (line, colour) in (0..).zip(CLASS_COLOURS).take(LINES_MAX) {
+        assert_eq!(pixel(&frame, 1, line * 12 + 1), colour, "{line}");
     }
     assert_eq!(pixel(&frame, 1, LINES_MAX as u32 * 12 + 1), [0; 3]);
 }
