@@ -14,10 +14,10 @@ SEEDS ?= 0..10000
 DAYS ?= 30
 DEVICES ?=
 
-.PHONY: help setup demo test lint cross bench simulate soak storm torture deny fmt clean
+.PHONY: help setup demo test lint cross bench page-pictures simulate soak storm torture deny fmt clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, an MQTT broker, a Python with clients
 	@tests/setup/setup.sh base models python-tests
@@ -57,6 +57,11 @@ bench: ## Run the benchmarks against their peers; results go to benches/results
 	@tests/setup/setup.sh base models
 	cargo build --release --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-benches"
+
+page-pictures: ## Look at the camera page with Chromium (apt-get install chromium) and take its pictures anew
+	@tests/setup/setup.sh base models python-tests
+	cargo build --release -p millwright-benches
+	@tests/setup/page-pictures.sh
 
 soak: ## A month offline within 16 MiB and a year within 8 MiB, drained and counted
 	cargo build --release -p millwright-soak

@@ -1,7 +1,8 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
-//! [`outbox`] is goal P6 (what durable records cost), [`fusion`] is sensor fusion at 1,000 messages a second on one core.
+//! [`outbox`] is goal P6 (what durable records cost), [`fusion`] is sensor fusion at 1,000 messages a second on one core,
+//! [`vision`] is what a frame costs beside its model.
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
 
 mod fusion;
@@ -10,6 +11,7 @@ mod outbox;
 mod overhead;
 mod peers;
 mod results;
+mod vision;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -25,6 +27,9 @@ struct Arguments {
     /// Runs our outbox in this process: what the outbox benchmark starts.
     #[arg(long, hide = true, num_args = 3)]
     record: Vec<String>,
+    /// Serves the camera page with real frames at this address: what `make page-pictures` looks at.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    page: Option<std::net::SocketAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,6 +42,8 @@ enum Bench {
     Fusion,
     /// P6: the outbox beside SQLite, redb and plain sled.
     Outbox,
+    /// What a frame costs beside its model.
+    Vision,
 }
 
 #[tokio::main]
@@ -44,6 +51,9 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if !arguments.record.is_empty() {
         return outbox::record(&arguments.record).await;
+    }
+    if let Some(address) = arguments.page {
+        return vision::serve_page(address).await;
     }
     let wanted = |bench| arguments.only.is_empty() || arguments.only.contains(&bench);
     if wanted(Bench::Memory) {
@@ -57,6 +67,9 @@ async fn main() -> Result<()> {
     }
     if wanted(Bench::Outbox) {
         outbox::run(arguments.repeats)?.keep()?;
+    }
+    if wanted(Bench::Vision) {
+        vision::run(arguments.repeats)?.keep()?;
     }
     Ok(())
 }

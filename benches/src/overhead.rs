@@ -72,7 +72,7 @@ fn p50_us(latencies: &[f64]) -> Result<f64> {
     quantile(&latencies[REQUESTS / 10..], 0.5).context("nothing was measured")
 }
 
-fn raw_session(package: &Path) -> Result<Session> {
+pub(crate) fn raw_session(package: &Path) -> Result<Session> {
     let environment = ort::init_from(onnxruntime()?)
         .context("opening ONNX Runtime")?
         .build()?;

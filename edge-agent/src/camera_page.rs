@@ -98,6 +98,10 @@ pub fn router(board: Board, token: Option<PageToken>) -> Router {
             "/pipelines/page.js",
             get(async || asset(SCRIPT, "text/javascript")),
         )
+        .route(
+            "/pipelines/icon.svg",
+            get(async || asset(ICON, "image/svg+xml")),
+        )
         .route("/pipelines/sign-in", post(access::sign_in))
         .with_state(access);
     guarded.merge(open).layer(middleware::from_fn(with_headers))
@@ -105,6 +109,7 @@ pub fn router(board: Board, token: Option<PageToken>) -> Router {
 
 const HTML: &str = include_str!("camera_page/page.html");
 const CSS: &str = include_str!("camera_page/page.css");
+const ICON: &str = include_str!("camera_page/icon.svg");
 const SCRIPT: &str = include_str!("camera_page/page.js");
 
 async fn with_headers(request: Request, next: Next) -> Response {

@@ -353,3 +353,6 @@ fn shared<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     result.as_deref().serialize(serializer)
 }
+
+#[cfg(test)]
+mod tests;

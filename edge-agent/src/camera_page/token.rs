@@ -138,3 +138,6 @@ fn make(file: PathBuf) -> Option<PageToken> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

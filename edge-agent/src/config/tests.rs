@@ -121,3 +121,14 @@ fn the_way_to_the_cloud_is_read_and_a_password_in_it_is_not_shown() {
         assert!(text.contains(field) && !text.contains("s3cret"), "{text}");
     }
 }
+
+#[test]
+fn a_page_token_that_is_too_short_is_refused_and_none_is_printed() {
+    let config = merged(&[], "page: {token: correct-horse-battery}\n").unwrap();
+    assert!(config.page.token.is_some());
+    assert!(!format!("{config:?}").contains("horse"));
+    let refused = merged(&[], "page: {token: short}\n")
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("16 to 256"), "{refused}");
+}

@@ -96,7 +96,7 @@ impl Yolov8 {
             Some(classes) if columns == BOX + classes => false,
             Some(_) => return Err(wrong()),
             // There are thousands of anchors, and seldom as many classes.
-            None => rows <= columns,
+            None => columns <= BOX || (BOX < rows && rows <= columns),
         };
         let (channels, anchors) = if is_by_channel {
             (rows, columns)
