@@ -1,7 +1,7 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
-//! [`outbox`] is goal P6 (what durable records cost).
+//! [`outbox`] is goal P6 (what durable records cost), [`swap`] is goal P13 (what a model update costs).
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
 
 mod memory;
@@ -9,6 +9,7 @@ mod outbox;
 mod overhead;
 mod peers;
 mod results;
+mod swap;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -34,6 +35,8 @@ enum Bench {
     Overhead,
     /// P6: the outbox beside SQLite, redb and plain sled.
     Outbox,
+    /// P13: requests during a model update.
+    Swap,
 }
 
 #[tokio::main]
@@ -51,6 +54,9 @@ async fn main() -> Result<()> {
     }
     if wanted(Bench::Outbox) {
         outbox::run(arguments.repeats)?.keep()?;
+    }
+    if wanted(Bench::Swap) {
+        swap::run(arguments.repeats).await?.keep()?;
     }
     Ok(())
 }

@@ -183,7 +183,10 @@ impl ActiveModels {
         let mut result = worker.infer(input).await;
         let mut answered_by = worker.model().clone();
         if let Err(InferError::WorkerEnded(_)) = result
-            && input.sequence.as_ref().is_none_or(|sequence| sequence.start)
+            && input
+                .sequence
+                .as_ref()
+                .is_none_or(|sequence| sequence.start)
             && let Ok(other) = self.find(model, version)
             && !Arc::ptr_eq(&other, &worker)
         {
