@@ -46,8 +46,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Longest computation that an answer is waited for by spinning: ten times what it costs to sleep and be woken.
 const SPIN_WORTHWHILE: Duration = Duration::from_micros(100);
 
-/// What a sleeping worker needs to wake up and begin.
-const WAKE_ALLOWANCE: Duration = Duration::from_micros(50);
+/// What a sleeping worker needs to wake up and begin. If the agent slept before, the worker would be asleep again by the
+/// time that the next request comes.
+const WAKE_ALLOWANCE: Duration = Duration::from_micros(100);
 
 /// The agent's end of one worker.
 #[derive(Debug)]
