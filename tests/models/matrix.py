@@ -64,6 +64,8 @@ def lay_out(model, package, name):
     ports = session.get_inputs() + session.get_outputs()
     for port in ports:
         check(port.type)
+    if not session.get_inputs():
+        raise Beyond("no inputs: a manifest lists at least one")
     data = model.parent / "test_data_set_0"
     values = [read(data / f"input_{index}.pb") for index in range(len(list(data.glob("input_*.pb"))))]
     inputs = dict(zip((port.name for port in session.get_inputs()), values, strict=True))

@@ -11,3 +11,4 @@ mod rest;
 mod support;
 mod swap;
 mod worker;
+mod zoo;
