@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 HERE = Path(__file__).resolve().parent
@@ -51,6 +52,7 @@ def lay_out(wheels, target):
     rows = np.linspace(-2, 2, 4 * SENSORS, dtype=np.float32).reshape(4, SENSORS)
     for kind in ("numbers", "names"):
         labelled(target / f"pump-{kind}", (HERE / "zoo" / f"pump-{kind}.onnx").read_bytes(), rows)
+    offset(target / "offset")
 
 
 def member(wheels, wheel, name):
@@ -147,6 +149,19 @@ def labelled(package, model, rows):
     numbers = {} if text else {label: labels, f"{probabilities}.keys": np.array(names, np.int64)}
     golden(package, {"sensors": rows}, {probabilities: table} | numbers)
     (package / "labels.json").write_text(json.dumps({"labels": list(map(str, labels)), "keys": list(map(str, names))}))
+
+
+def offset(package):
+    """A model with a value of its own for an input: y = x + by, with 10 for `by`."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("x", ["n"]), ("by", [1]), ("y", ["n"]))]
+    own = numpy_helper.from_array(np.array([10], np.float32), "by")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "by"], ["y"])], "offset", ports[:2], ports[2:], [own])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    tensor = {"datatype": "FP32", "shape": [-1]}
+    write(package, model.SerializeToString(), {
+        "inputs": [{"name": "x", **tensor}, {"name": "by", "datatype": "FP32", "shape": [1], "optional": True}],
+        "outputs": [{"name": "y", **tensor}],
+    })
 
 
 def train():

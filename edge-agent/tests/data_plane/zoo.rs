@@ -74,6 +74,34 @@ async fn the_keys_of_a_map_are_an_output_and_text_comes_as_byte_strings() {
     assert_eq!(output.tensors[1].shape, [4, 3]);
 }
 
+#[tokio::test]
+async fn an_input_that_the_model_has_a_value_for_may_be_left_out_and_given_again() {
+    let worker = host().spawn(spec(&package("offset"))).await.unwrap();
+    let tensor = |name: &str, value: f32| Tensor {
+        name: name.to_owned(),
+        datatype: Datatype::Fp32,
+        shape: vec![1],
+        data: value.to_le_bytes().to_vec().into(),
+    };
+    for (by, expected) in [
+        (None, 11.0_f32),
+        (Some(3.0), 4.0),
+        (None, 11.0),
+        (None, 11.0),
+        (None, 11.0),
+        (Some(5.0), 6.0),
+    ] {
+        let by = by.map(|by| tensor("by", by));
+        let input = InferInput {
+            tensors: [tensor("x", 1.0)].into_iter().chain(by).collect(),
+            outputs: OutputSelection::All,
+            sequence: None,
+        };
+        let output = worker.infer(&input).await.unwrap();
+        assert_eq!(*output.tensors[0].data, expected.to_le_bytes());
+    }
+}
+
 /// The chunks of sound with the probability of speech that Python heard in each, after those before.
 fn sound() -> Vec<(Vec<u8>, Vec<u8>)> {
     let bytes = std::fs::read(package("voice-activity").join("sequence.safetensors")).unwrap();
