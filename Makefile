@@ -14,13 +14,13 @@ SEEDS ?= 0..10000
 DAYS ?= 30
 DEVICES ?=
 
-.PHONY: help setup demo test lint cross bench page-pictures simulate soak storm torture deny fmt clean
+.PHONY: help setup demo test matrix lint cross bench page-pictures simulate soak storm torture deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, an MQTT broker, a Python with clients
-	@tests/setup/setup.sh base models python-tests
+	@tests/setup/setup.sh base models zoo matrix python-tests
 	@tests/setup/broker.sh
 
 demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, UDP=blocked blocks QUIC for one node)
@@ -32,6 +32,10 @@ demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, U
 test: setup lint ## Run every test: unit, property, golden, and real processes
 	cargo build --workspace --all-targets
 	cargo test --workspace --quiet
+
+matrix: ## Run every operator model of libonnx-testdata through a worker (`make test` runs a quarter of them)
+	@tests/setup/setup.sh base matrix
+	MILLWRIGHT_MATRIX=all cargo test --package edge-agent --test data_plane operators
 
 torture: ## Break the agent's stores in full: 10,000 kills, 100,000 damages, power cuts, failing disks (half an hour)
 	cargo build --release -p millwright-torture

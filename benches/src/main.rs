@@ -2,7 +2,7 @@
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
 //! [`outbox`] is goal P6 (what durable records cost), [`fusion`] is sensor fusion at 1,000 messages a second on one core,
-//! [`vision`] is what a frame costs beside its model.
+//! [`vision`] is what a frame costs beside its model, [`swap`] is goal P13 (what a model update costs).
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
 
 mod fusion;
@@ -11,6 +11,7 @@ mod outbox;
 mod overhead;
 mod peers;
 mod results;
+mod swap;
 mod vision;
 
 use anyhow::Result;
@@ -44,6 +45,8 @@ enum Bench {
     Outbox,
     /// What a frame costs beside its model.
     Vision,
+    /// P13: requests during a model update.
+    Swap,
 }
 
 #[tokio::main]
@@ -70,6 +73,9 @@ async fn main() -> Result<()> {
     }
     if wanted(Bench::Vision) {
         vision::run(arguments.repeats)?.keep()?;
+    }
+    if wanted(Bench::Swap) {
+        swap::run(arguments.repeats).await?.keep()?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! P2: what the way to the model costs over a raw run of ONNX Runtime: the hop to the worker, a client's HTTP request,
-//! and the same request to a model server of others.
+//! P2: what the way to the model costs over a raw run of ONNX Runtime: the hop to the worker from a thread and from a task,
+//! a client's HTTP request, and the same request to model servers of others.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use edge_agent::worker::{
-    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSpec,
+    Call, InferInput, OutputSelection, Request, Tensor, Worker, WorkerHost, WorkerProgram,
+    WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 use millwright_tests::agent::{AgentOptions, Trial};
@@ -25,6 +26,9 @@ use crate::results::Results;
 
 /// Requests of one repeat; the first tenth warms up and does not count.
 const REQUESTS: usize = 2_000;
+
+/// Between two requests that find both sides asleep: ten times as long as either spins.
+const PAUSE: Duration = Duration::from_millis(1);
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -44,16 +48,35 @@ pub(crate) async fn run(repeats: usize) -> Result<Results> {
     let worker = worker(&package).await?;
     let trial = Trial::start(directory.path(), &package, &AgentOptions::quick()?).await?;
     let client = trial.client()?;
-    let (mosec, mosec_url) = start_mosec(&package, directory.path()).await?;
+    let address = ["--address", "127.0.0.1"];
+    let (_mosec, mosec) = start_peer("mosec", &address, &package, directory.path()).await?;
+    let (_litserve, litserve) = start_peer("litserve", &[], &package, directory.path()).await?;
     for repeat in 0..repeats {
         println!("overhead: repeat {} of {repeats}", repeat + 1);
         let raw = raw_p50_us(&mut session, &row)?;
-        let hop = hop_p50_us(&worker, &row).await?;
+        let hop = hop_p50_us(&worker, &row, Duration::ZERO)?;
+        let paced = hop_p50_us(&worker, &row, PAUSE)?;
+        let task = task_p50_us(&worker, &row).await?;
         let http = http_p50_us(&client, &row).await?;
-        let peer = mosec_p50_us(&mosec_url, &row).await?;
+        let peer = mosec_p50_us(&mosec, &row).await?;
+        let other_peer = litserve_p50_us(&litserve, &row).await?;
         results.add("raw ONNX Runtime: p50", "us", raw);
-        results.add("hop to the worker: p50", "us", hop);
-        results.add("hop to the worker: p50 over raw", "us", hop - raw);
+        results.add("hop to the worker, from a thread: p50", "us", hop);
+        results.add(
+            "hop to the worker, from a thread: p50 over raw",
+            "us",
+            hop - raw,
+        );
+        results.add(
+            "hop to the worker, from a thread, 1 ms apart: p50 over raw",
+            "us",
+            paced - raw,
+        );
+        results.add(
+            "hop to the worker, from a task: p50 over raw",
+            "us",
+            task - raw,
+        );
         results.add("agent over HTTP: p50", "us", http);
         results.add("agent over HTTP: p50 over raw", "us", http - raw);
         results.add("peer mosec over HTTP: p50", "us", peer);
@@ -63,8 +86,23 @@ pub(crate) async fn run(repeats: usize) -> Result<Results> {
             "x",
             (http - raw) / (peer - raw),
         );
+        results.add("peer LitServe over HTTP, JSON: p50", "us", other_peer);
+        results.add(
+            "peer LitServe over HTTP, JSON: p50 over raw",
+            "us",
+            other_peer - raw,
+        );
+        results.add(
+            "ratio: overhead of the hop from a thread / mosec over HTTP",
+            "x",
+            (hop - raw) / (peer - raw),
+        );
+        results.add(
+            "ratio: overhead of agent over HTTP / LitServe over HTTP, JSON",
+            "x",
+            (http - raw) / (other_peer - raw),
+        );
     }
-    drop(mosec);
     Ok(results)
 }
 
@@ -114,7 +152,41 @@ async fn worker(package: &Path) -> Result<Arc<Worker>> {
     Ok(host.spawn(spec).await?)
 }
 
-async fn hop_p50_us(worker: &Worker, row: &Input) -> Result<f64> {
+/// On this thread, as a pipeline does it.
+fn hop_p50_us(worker: &Worker, row: &Input, pause: Duration) -> Result<f64> {
+    let input = input(row);
+    let tensors = [input.tensors[0].as_ref()];
+    let request = Request {
+        tensors: &tensors,
+        outputs: &input.outputs,
+        sequence: None,
+    };
+    let mut call = Call::default();
+    let mut latencies = Vec::with_capacity(REQUESTS);
+    tokio::task::block_in_place(|| {
+        for _ in 0..REQUESTS {
+            std::thread::sleep(pause);
+            let begin = Instant::now();
+            worker.infer_blocking(&request, &mut call)?;
+            latencies.push(begin.elapsed().as_secs_f64() * 1e6);
+        }
+        anyhow::Ok(())
+    })?;
+    p50_us(&latencies)
+}
+
+async fn task_p50_us(worker: &Worker, row: &Input) -> Result<f64> {
+    let input = input(row);
+    let mut latencies = Vec::with_capacity(REQUESTS);
+    for _ in 0..REQUESTS {
+        let begin = Instant::now();
+        worker.infer(&input).await?;
+        latencies.push(begin.elapsed().as_secs_f64() * 1e6);
+    }
+    p50_us(&latencies)
+}
+
+fn input(row: &Input) -> InferInput {
     let data: Vec<u8> = row
         .values
         .iter()
@@ -126,17 +198,11 @@ async fn hop_p50_us(worker: &Worker, row: &Input) -> Result<f64> {
         shape: row.shape.clone(),
         data: data.into(),
     };
-    let input = InferInput {
+    InferInput {
         tensors: vec![tensor],
         outputs: OutputSelection::All,
-    };
-    let mut latencies = Vec::with_capacity(REQUESTS);
-    for _ in 0..REQUESTS {
-        let begin = Instant::now();
-        worker.infer(&input).await?;
-        latencies.push(begin.elapsed().as_secs_f64() * 1e6);
+        sequence: None,
     }
-    p50_us(&latencies)
 }
 
 async fn http_p50_us(client: &InferClient, row: &Input) -> Result<f64> {
@@ -149,21 +215,47 @@ async fn http_p50_us(client: &InferClient, row: &Input) -> Result<f64> {
     p50_us(&latencies)
 }
 
-async fn start_mosec(package: &Path, directory: &Path) -> Result<(Process, InferClient)> {
+/// Starts a server of others with the model of `package`, and waits until it answers.
+async fn start_peer(
+    server: &str,
+    arguments: &[&str],
+    package: &Path,
+    directory: &Path,
+) -> Result<(Process, InferClient)> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let mut command = std::process::Command::new(peers::python()?);
     command
-        .arg(peers::file("mosec_server.py"))
+        .arg(peers::file(&format!("{server}_server.py")))
+        .args(arguments)
+        .args(["--port", &port.port().to_string()])
         .env("MODEL", package.join("model.onnx"));
-    command.args(["--address", "127.0.0.1", "--port", &port.port().to_string()]);
-    let mut process = Process::start("mosec", &mut command, &directory.join("mosec.log"))?;
+    let log = directory.join(format!("{server}.log"));
+    let mut process = Process::start(server, &mut command, &log)?;
     let client = InferClient::new(port)?;
-    until("answer of mosec", START_DEADLINE, async || {
+    until("answer of the peer", START_DEADLINE, async || {
         process.check_running()?;
-        Ok((client.get("/").await?.0 == 200).then_some(()))
+        let answer = client.get("/").await;
+        Ok(answer.is_ok_and(|(status, _)| status == 200).then_some(()))
     })
     .await?;
     Ok((process, client))
+}
+
+async fn litserve_p50_us(client: &InferClient, row: &Input) -> Result<f64> {
+    let body = serde_json::json!({"row": row.values}).to_string();
+    let mut latencies = Vec::with_capacity(REQUESTS);
+    for _ in 0..REQUESTS {
+        let begin = Instant::now();
+        let answer = client.post_json("/predict", body.clone()).await?;
+        anyhow::ensure!(
+            answer.0 == 200,
+            "LitServe answered {}: {}",
+            answer.0,
+            answer.1
+        );
+        latencies.push(begin.elapsed().as_secs_f64() * 1e6);
+    }
+    p50_us(&latencies)
 }
 
 async fn mosec_p50_us(client: &InferClient, row: &Input) -> Result<f64> {

@@ -38,19 +38,22 @@ pub(crate) fn debian(package: &str) -> Result<PathBuf> {
 pub(crate) fn python() -> Result<PathBuf> {
     let environment = checkout().join("target/peers/venv");
     let python = environment.join("bin/python");
-    if !environment.join("complete").exists() {
+    let requirements = checkout().join("benches/peers/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements).context("reading what peers need")?;
+    // Kept when it is complete, so that a changed list is seen.
+    let complete = environment.join("complete");
+    if std::fs::read_to_string(&complete).unwrap_or_default() != wanted {
         succeed(
             Command::new("python3")
                 .args(["-m", "venv"])
                 .arg(&environment),
         )?;
-        let requirements = checkout().join("benches/peers/requirements.txt");
         succeed(
             Command::new(&python)
                 .args(["-m", "pip", "install", "-q", "-r"])
                 .arg(requirements),
         )?;
-        std::fs::write(environment.join("complete"), "")?;
+        std::fs::write(complete, wanted)?;
     }
     Ok(python)
 }

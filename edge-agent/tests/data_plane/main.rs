@@ -5,8 +5,10 @@
     reason = "a test that cannot go on ends with the place"
 )]
 
+mod matrix;
 mod onnx;
 mod rest;
 mod support;
 mod swap;
 mod worker;
+mod zoo;

@@ -15,7 +15,7 @@ use millwright_package::{Datatype, Manifest};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The top of the checkout.
-fn checkout() -> PathBuf {
+pub(crate) fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -83,6 +83,7 @@ pub(crate) fn sensor_rows(rows: usize) -> InferInput {
             data: values.into(),
         }],
         outputs: OutputSelection::All,
+        sequence: None,
     }
 }
 
