@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use edge_agent::worker::{
-    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSpec,
+    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSettings, WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 use millwright_tests::agent::{AgentOptions, Trial};
@@ -101,6 +101,7 @@ async fn worker(package: &Path) -> Result<Arc<Worker>> {
     let program = WorkerProgram {
         executable: program("edge-agent")?,
         runtime: Some(onnxruntime()?),
+        settings: WorkerSettings::default(),
     };
     let host = WorkerHost::start(program).context("starting the worker host")?;
     let text = std::fs::read_to_string(package.join("model.yaml"))?;

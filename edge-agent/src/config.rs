@@ -12,12 +12,15 @@ use thiserror::Error;
 
 use crate::connect::{Connector, ProxyUrlError};
 use crate::store::{OutboxLimits, QUOTA_BYTES_MIN};
+use crate::worker::WorkerSettings;
 
 pub use arguments::{
     Arguments, Command, EnrollArguments, HoldArguments, Label, LogFormat, NodeArguments,
     OutputFormat, RunArguments, StatusArguments,
 };
-pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Storage, Transports};
+pub use file::{
+    Cloud, ConfigFile, Mqtt, MqttSource, ProbeQuic, Storage, Transports, WorkerSection,
+};
 
 /// Where the agent keeps its state when nobody says otherwise.
 pub const DATA_DIR: &str = "/var/lib/millwright";
@@ -34,6 +37,9 @@ pub const SUMMARY_WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// Longest summary window: a crash loses the open one.
 pub const SUMMARY_WINDOW_MAX: Duration = Duration::from_secs(3600);
+
+/// Least memory for all workers: ONNX Runtime with the smallest model takes about half of it.
+const WORKER_MIB_MIN: u64 = 64;
 
 /// Sizes in the configuration are in mebibytes.
 const MIB: u64 = 1024 * 1024;
@@ -85,6 +91,17 @@ pub struct RunConfig {
     pub mqtt: Option<Mqtt>,
     /// How much disk the outbox may use.
     pub storage: OutboxLimits,
+    /// How models run.
+    pub worker: WorkerConfig,
+}
+
+/// How models run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// How each worker runs.
+    pub settings: WorkerSettings,
+    /// Memory all workers together may use; `None`: what the machine has, less what else needs some.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What to serve.
@@ -166,6 +183,7 @@ impl RunConfig {
             },
             mqtt: file.mqtt,
             storage: outbox_limits(file.storage)?,
+            worker: worker_config(file.worker)?,
         })
     }
 }
@@ -186,6 +204,25 @@ fn outbox_limits(storage: Storage) -> Result<OutboxLimits, ConfigError> {
         limits.written_per_day_max_bytes = Some(bytes("storage.writtenMibPerDay", mib, MIB)?);
     }
     Ok(limits)
+}
+
+fn worker_config(section: WorkerSection) -> Result<WorkerConfig, ConfigError> {
+    let bytes = |mib: u64| {
+        let bytes = mib.checked_mul(MIB).filter(|_| mib >= WORKER_MIB_MIN);
+        bytes.ok_or_else(|| ConfigError::Value {
+            field: "worker.memoryMib",
+            problem: format!("is {mib}; it must be at least {WORKER_MIB_MIN}"),
+        })
+    };
+    let memory_bytes = section.memory_mib.map(bytes).transpose()?;
+    Ok(WorkerConfig {
+        memory_bytes,
+        settings: WorkerSettings {
+            sandbox: section.sandbox,
+            providers: section.providers,
+            memory_bytes,
+        },
+    })
 }
 
 impl NodeArguments {

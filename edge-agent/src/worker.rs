@@ -24,20 +24,23 @@ mod ipc;
 pub(crate) mod numbers;
 mod protocol;
 mod runtime;
-mod sandbox;
+pub mod sandbox;
 pub mod signature;
 pub mod tensor;
+pub mod terms;
+mod watch;
 
 use std::process::Child;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 use edge_core::summary::reduce;
 use edge_ipc::{AsyncControlSocket, Slot};
-use millwright_package::Dim;
+use millwright_package::{Dim, Provider};
 use millwright_proto::ids::ModelVersion;
-use tokio::sync::watch;
+use tokio::sync;
 
 pub use error::{WorkerEnd, WorkerError};
 use golden::{GoldenError, GoldenReport};
@@ -46,48 +49,110 @@ use ipc::{Lane, Lease};
 use protocol::Placed;
 use signature::{Plan, Signature};
 use tensor::byte_length;
+use terms::Footing;
+pub use terms::WorkerSettings;
 pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor, Timing};
+
+pub use watch::Worn;
+use watch::{Computes, Sample, Verdict, Watchdog};
 
 /// Length given to dynamic dimensions when a worker is warmed without a golden set.
 const WARM_DIM: usize = 1;
+
+/// Memory limits of manifests are in mebibytes.
+const MIB: u64 = 1024 * 1024;
 
 /// A running worker with an open model. Dropping the last handle ends the process.
 #[derive(Debug)]
 pub struct Worker {
     spec: WorkerSpec,
     signature: Signature,
+    footing: Footing,
     lane: Arc<Lane>,
     pid: u32,
-    end: watch::Receiver<Option<WorkerEnd>>,
+    answered: AtomicU64,
+    end: sync::watch::Receiver<Option<WorkerEnd>>,
+    worn: sync::watch::Sender<Option<Worn>>,
+    /// Why the agent ends it, if it does.
+    sentence: Arc<OnceLock<WorkerEnd>>,
 }
 
 impl Worker {
     /// Takes over a process whose model is open.
     fn new(
-        spec: WorkerSpec,
-        signature: Signature,
+        (spec, signature, footing): (WorkerSpec, Signature, Footing),
+        memory_bytes: Option<u64>,
         socket: AsyncControlSocket,
         slots: Vec<Slot>,
         child: Child,
         host: WorkerHost,
     ) -> Arc<Self> {
-        let lane = Lane::new(spec.model.clone(), socket, slots);
-        let (ended, end) = watch::channel(None);
+        let limits = spec.manifest.limits;
+        let lane = Lane::new(spec.model.clone(), socket, slots, limits.answer_within);
+        let (ended, end) = sync::watch::channel(None);
         let pid = child.id();
         let receiving = Arc::clone(&lane);
+        let sentence: Arc<OnceLock<WorkerEnd>> = Arc::default();
+        let sentenced = Arc::clone(&sentence);
         tokio::spawn(async move {
             receiving.receive_answers().await;
-            ended.send_replace(Some(reap(child).await));
+            let status = reap(child).await;
+            let no_answer = receiving
+                .gave_up_after()
+                .map(|limit| WorkerEnd::NoAnswer(limit.as_secs()));
+            let end = sentenced.get().cloned().or(no_answer).unwrap_or(status);
+            ended.send_replace(Some(end));
             // Until here: the thread that started the process must outlive it.
             drop(host);
         });
-        Arc::new(Self {
+        let declared = limits.memory_mib.map(|mib| u64::from(mib.get()) * MIB);
+        let limit = declared.into_iter().chain(memory_bytes).min();
+        let computes = match footing.computing.provider {
+            Provider::Cpu | Provider::Acl | Provider::Xnnpack => Computes::OnProcessor,
+            Provider::Cuda | Provider::Tensorrt | Provider::Openvino => Computes::OnDevice,
+        };
+        let worker = Arc::new(Self {
             spec,
             signature,
+            footing,
             lane,
             pid,
+            answered: AtomicU64::new(0),
             end,
-        })
+            worn: sync::watch::Sender::new(None),
+            sentence,
+        });
+        let watchdog = Watchdog::new(limit, computes);
+        tokio::spawn(look_after(Arc::downgrade(&worker), watchdog));
+        worker
+    }
+
+    /// Looks at the process once. `false`: it is at its end.
+    fn look(&self, watchdog: &mut Watchdog) -> bool {
+        let found = watch::look(self.pid).filter(|_| !self.has_ended());
+        let Some((state, ticks, memory_bytes)) = found else {
+            return false;
+        };
+        let sample = Sample {
+            state,
+            ticks,
+            memory_bytes,
+            requests: self.lane.requests(),
+            answered: self.answered.load(Ordering::Relaxed),
+        };
+        match watchdog.judge(sample) {
+            Verdict::Fine => true,
+            Verdict::Worn(worn) => {
+                self.worn.send_replace(Some(worn));
+                true
+            }
+            Verdict::End(end) => {
+                // Only this task sets it, and ends with that.
+                let _ = self.sentence.set(end);
+                self.lane.shut_down();
+                false
+            }
+        }
     }
 
     /// Computes one request.
@@ -98,7 +163,9 @@ impl Worker {
         let plan = self.signature.plan(input)?;
         let outputs = self.signature.session_outputs(&plan.outputs);
         let called = Instant::now();
-        let (lease, placed, queue) = self.lane.exchange(&plan, outputs).await?;
+        let exchanged = self.lane.exchange(&plan, outputs).await;
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let (lease, placed, queue) = exchanged?;
         let mut tensors = self.collect(&plan, &lease, &placed)?;
         drop(lease);
         let infer = called.elapsed().saturating_sub(queue);
@@ -152,6 +219,11 @@ impl Worker {
         }
     }
 
+    /// Resolves each time the worker is found near its memory limit; never, once it is gone.
+    pub fn worn(&self) -> sync::watch::Receiver<Option<Worn>> {
+        self.worn.subscribe()
+    }
+
     /// Whether the process is gone already.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -168,6 +240,12 @@ impl Worker {
     #[must_use]
     pub const fn spec(&self) -> &WorkerSpec {
         &self.spec
+    }
+
+    /// How it is confined and what it computes with.
+    #[must_use]
+    pub const fn footing(&self) -> &Footing {
+        &self.footing
     }
 
     /// Its process id.
@@ -270,6 +348,19 @@ impl Worker {
         InferInput {
             tensors: tensors.collect(),
             outputs: OutputSelection::All,
+        }
+    }
+}
+
+/// Looks at a worker until it is gone or nobody needs it.
+async fn look_after(worker: Weak<Worker>, mut watchdog: Watchdog) {
+    loop {
+        tokio::time::sleep(watch::EVERY).await;
+        let Some(worker) = worker.upgrade() else {
+            return;
+        };
+        if !worker.look(&mut watchdog) {
+            return;
         }
     }
 }

@@ -44,7 +44,7 @@ impl Running {
         base: &Base,
         parts: Parts<B>,
     ) -> Self {
-        let runtime = Runtime::find(config.onnxruntime.clone());
+        let runtime = Runtime::find(config.onnxruntime.clone(), config.worker.settings.clone());
         match (runtime.problem(), runtime.library()) {
             (Some(problem), _) => {
                 parts

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use edge_core::link::Probing;
+use millwright_package::Provider;
 use serde::Deserialize;
 
 use super::ConfigError;
 use crate::connect::ProxySetting;
 use crate::pipeline::mqtt::{self, MqttConfig, MqttConfigError};
+use crate::worker::sandbox::Strictness;
 
 /// The configuration file. Every key is optional, unknown ones are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,6 +32,26 @@ pub struct ConfigFile {
     /// How much disk unsent summaries and events may use.
     #[serde(default)]
     pub storage: Storage,
+    /// How models run.
+    #[serde(default)]
+    pub worker: WorkerSection,
+}
+
+/// How models run: one process for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkerSection {
+    /// `required` refuses to open a model where the kernel cannot confine its process completely; `best-effort`
+    /// opens it and says what is missing. Default `best-effort`.
+    #[serde(default)]
+    pub sandbox: Strictness,
+    /// What models may be computed with, best first: `tensorrt`, `cuda`, `openvino`, `acl`, `xnnpack`, `cpu`, which is
+    /// always tried last. Default: what the manifest of each model prefers.
+    #[serde(default)]
+    pub providers: Vec<Provider>,
+    /// Mebibytes all workers together may use, 64 or more. Default: seven eighths of what the machine or the
+    /// container has.
+    pub memory_mib: Option<u64>,
 }
 
 /// How much disk unsent summaries and events may use.

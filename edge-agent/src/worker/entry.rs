@@ -1,9 +1,9 @@
 //! The worker process: what `edge-agent worker` runs.
 //!
 //! ```text
-//! confine early ─▶ receive Load + memory ─▶ ONNX Runtime, environment ─▶ confine ─▶ open model ─▶ Loaded
-//!                                                                                      │
-//!                              control socket closed: end ◀── answer ◀── run ◀── receive Run
+//! confine early ─▶ receive Load + memory ─▶ ONNX Runtime, environment ─▶ confine ─▶ Confined
+//!                                                                                     │
+//!       control socket closed: end ◀── answer ◀── run ◀── receive Run ◀── Loaded ◀── open model
 //! ```
 //!
 //! One thread, blocking: no runtime, no logging, no configuration. The control socket is file
@@ -11,13 +11,15 @@
 //! the socket itself can only mean that the agent is gone or broken, and ends the process.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use edge_ipc::{ControlSocket, Received, Region, Slot};
 
 use super::protocol::{self, Answer, Load, LoadFailure, Request, SLOTS};
-use super::runtime::{Model, Runtime};
-use super::sandbox;
+use super::runtime::{Model, Runtime, providers};
+use super::sandbox::{self, Bounds};
+use super::terms::Computing;
 
 /// Runs the worker until the agent closes the control socket. Call it before anything else in the
 /// process: no other thread, no async runtime.
@@ -45,23 +47,42 @@ fn serve() -> anyhow::Result<()> {
         anyhow::bail!("the first message is not Load with shared memory");
     };
     let mut slots = Region::open(memory)?.into_slots(SLOTS)?;
-    let mut model = match open(&load) {
-        Ok(model) => model,
+    let (mut model, computing) = match open(&load, &socket)? {
+        Ok(opened) => opened,
         Err(failure) => {
             socket.send(&protocol::encode(&Answer::LoadFailed(failure))?)?;
             return Ok(());
         }
     };
-    socket.send(&protocol::encode(&Answer::Loaded(model.ports()))?)?;
+    socket.send(&protocol::encode(&Answer::Loaded(model.ports(), computing))?)?;
     answer_requests(&socket, &mut buffer, &mut slots, &mut model)
 }
 
 /// Opens the model. The order matters: the library is loaded before the process may no longer look
 /// for files, the model is parsed after.
-fn open(load: &Load) -> Result<Model, LoadFailure> {
-    let runtime = Runtime::load(&load.runtime).map_err(LoadFailure::Runtime)?;
-    sandbox::confine(load).map_err(|error| LoadFailure::Sandbox(error.to_string()))?;
-    runtime.open(load).map_err(LoadFailure::Model)
+fn open(
+    load: &Load,
+    socket: &ControlSocket,
+) -> anyhow::Result<Result<(Model, Computing), LoadFailure>> {
+    let runtime = match Runtime::load(&load.runtime) {
+        Ok(runtime) => runtime,
+        Err(problem) => return Ok(Err(LoadFailure::Runtime(problem))),
+    };
+    let (offered, passed_over) = providers::offered(&load.terms.providers);
+    let bounds = Bounds {
+        directory: Path::new(&load.terms.directory),
+        model: Path::new(&load.model),
+        library: Path::new(&load.runtime),
+        memory_bytes: load.memory_mib.map(|mib| u64::from(mib) * 1024 * 1024),
+        reach: providers::reach(&offered),
+        strictness: load.terms.sandbox,
+    };
+    match sandbox::confine(&bounds) {
+        Ok(gaps) => socket.send(&protocol::encode(&Answer::Confined(gaps))?)?,
+        Err(error) => return Ok(Err(LoadFailure::Sandbox(error.to_string()))),
+    }
+    let opened = runtime.open(load, &offered, passed_over);
+    Ok(opened.map_err(LoadFailure::Model))
 }
 
 fn answer_requests(

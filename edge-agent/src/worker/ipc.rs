@@ -11,7 +11,7 @@
 //! socket closes, every waiting request is told [`InferError::WorkerEnded`].
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,10 +30,6 @@ const REQUESTS_MAX: usize = 64;
 /// Longest wait for a slot: a client that waited this long has most likely gone.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Longest wait for an answer, after which the worker counts as hung and is ended. The slowest model
-/// worth running at a machine takes a few seconds.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-
 /// The agent's end of one worker.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -46,6 +42,10 @@ pub(super) struct Lane {
     next_id: AtomicU64,
     requests: AtomicUsize,
     idle: Notify,
+    /// Longest wait for an answer, after which the worker counts as hung and is ended.
+    answer_within: Duration,
+    /// Whether it was ended for that.
+    gave_up: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl Lane {
         model: ModelVersion,
         socket: AsyncControlSocket,
         slots: Vec<Slot>,
+        answer_within: Duration,
     ) -> Arc<Self> {
         let slots: Vec<_> = (0..).zip(slots).collect();
         Arc::new(Self {
@@ -95,6 +96,8 @@ impl Lane {
             next_id: AtomicU64::new(1),
             requests: AtomicUsize::new(0),
             idle: Notify::new(),
+            answer_within,
+            gave_up: AtomicBool::new(false),
         })
     }
 
@@ -117,9 +120,10 @@ impl Lane {
         }
         let (reply, answer) = oneshot::channel();
         self.send(lease, reply, inputs, outputs)?;
-        let Ok(answer) = tokio::time::timeout(ANSWER_LIMIT, answer).await else {
+        let Ok(answer) = tokio::time::timeout(self.answer_within, answer).await else {
+            self.gave_up.store(true, Ordering::Release);
             self.shut_down();
-            return Err(self.timeout(ANSWER_LIMIT));
+            return Err(self.timeout(self.answer_within));
         };
         let (mut lease, result) = answer.map_err(|_| self.gone())?;
         match result {
@@ -160,6 +164,12 @@ impl Lane {
         self.free.is_closed()
     }
 
+    /// How long an answer was waited for, if the worker was ended because none came.
+    pub(super) fn gave_up_after(&self) -> Option<Duration> {
+        let gave_up = self.gave_up.load(Ordering::Acquire);
+        gave_up.then_some(self.answer_within)
+    }
+
     /// Requests waiting or running.
     pub(super) fn requests(&self) -> usize {
         self.requests.load(Ordering::Acquire)
@@ -188,7 +198,7 @@ impl Lane {
             Answer::Failed { id, cause, message } => {
                 (id, Err((cause, protocol::shortened(message))))
             }
-            Answer::Loaded(_) | Answer::LoadFailed(_) => return false,
+            Answer::Confined(_) | Answer::Loaded(..) | Answer::LoadFailed(_) => return false,
         };
         let Some(waiting) = self.state().waiting.remove(&id) else {
             return false;

@@ -10,6 +10,9 @@ use millwright_package::Datatype;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::sandbox::Gap;
+use super::terms::{Computing, Terms};
+
 /// Requests whose tensors can be in shared memory at once. While the worker computes one, the inputs of
 /// the next are already in place; more would only hold memory, because the worker runs one at a time.
 pub(crate) const SLOTS: usize = 2;
@@ -49,6 +52,8 @@ pub(crate) struct Load {
     pub threads: u16,
     /// Memory the process may use for data.
     pub memory_mib: Option<u32>,
+    /// How it is confined and what it computes with.
+    pub terms: Terms,
 }
 
 /// One inference. Its inputs lie in the slot.
@@ -80,8 +85,10 @@ pub(crate) struct Placed {
 /// Worker to agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The model is open; these are its ports.
-    Loaded(Ports),
+    /// The process is confined, apart from these; said before it looks at the model.
+    Confined(Vec<Gap>),
+    /// The model is open; these are its ports, and what it is computed with.
+    Loaded(Ports, Computing),
     /// The model is not open; the worker ends.
     LoadFailed(LoadFailure),
     /// The outputs, in the order asked for, lie in the slot.

@@ -4,11 +4,11 @@
 //! the same shape; outputs are copied from where ONNX Runtime put them straight into shared memory.
 
 mod element;
+pub(crate) mod providers;
 
 use edge_ipc::Slot;
-use millwright_package::Datatype;
+use millwright_package::{Arena, Datatype, Provider};
 use ort::environment::Environment;
-use ort::ep;
 use ort::memory::Allocator;
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
@@ -17,6 +17,7 @@ use ort::value::{DynTensor, DynValue, Outlet, ValueType};
 use super::protocol::{
     Cause, Load, Placed, Port, PortKind, Ports, Run, SLOT_BYTES_KEPT, aligned, shortened,
 };
+use super::terms::Computing;
 use element::{copy_in, copy_out, datatype_of, element_type_of};
 
 /// ONNX Runtime, loaded.
@@ -75,27 +76,49 @@ impl Runtime {
             .map_err(|error| shortened(error.to_string()))
     }
 
-    /// Opens the model file of `load`. The error is for people.
-    pub(crate) fn open(&self, load: &Load) -> Result<Model, String> {
-        let session = self
-            .builder(load)
-            .and_then(|mut builder| builder.commit_from_file(&load.model))
-            .map_err(|error| shortened(error.to_string()))?;
-        let inputs = session.inputs().iter().map(|_| None).collect();
-        Ok(Model { session, inputs })
+    /// Opens the model file of `load` with the first of `offered` that takes it. The error is for people.
+    pub(crate) fn open(
+        &self,
+        load: &Load,
+        offered: &[Provider],
+        mut passed_over: Vec<String>,
+    ) -> Result<(Model, Computing), String> {
+        let mut last = "there is no provider to compute it with".to_owned();
+        for &provider in offered {
+            let session = self
+                .builder(load, provider)
+                .and_then(|mut builder| builder.commit_from_file(&load.model));
+            match session {
+                Ok(session) => {
+                    let inputs = session.inputs().iter().map(|_| None).collect();
+                    let computing = Computing {
+                        provider,
+                        passed_over,
+                    };
+                    return Ok((Model { session, inputs }, computing));
+                }
+                Err(error) => {
+                    last = shortened(error.to_string());
+                    passed_over.push(format!("{provider}: {last}"));
+                }
+            }
+        }
+        // The processor is tried last, so what it said is about the model.
+        Err(last)
     }
 
-    fn builder(&self, load: &Load) -> Result<SessionBuilder, ort::Error> {
-        // The arena is kept: without it every layer of a vision model takes its pages from the system
-        // anew. It lives as long as the worker, which is one version of one model. Threads that spin
-        // while they wait would take the time of whatever else runs on a small device.
-        let cpu = ep::CPU::default().with_arena_allocator(true).build();
+    fn builder(&self, load: &Load, provider: Provider) -> Result<SessionBuilder, ort::Error> {
+        let arena = load.terms.arena;
+        // The arena is kept unless the manifest says otherwise: without it every layer of a vision model
+        // takes its pages from the system anew. Threads that spin while they wait would take the time of
+        // whatever else runs on a small device.
         Ok(Session::builder(&self.0)?
             .with_intra_threads(usize::from(load.threads))?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
+            .with_memory_pattern(arena == Arena::Kept)?
             .with_log_level(ort::logging::LogLevel::Error)?
-            .with_execution_providers([cpu])?)
+            .with_execution_providers([providers::session_provider(provider, arena)])?)
     }
 }
 
