@@ -71,7 +71,7 @@ pub fn plan(directory: &Path, trust_keys: &[PathBuf]) -> Result<(Plan, TrustPoli
         },
         source: PackageSource::Directory(directory.to_owned()),
     };
-    let packages = BTreeMap::from([(model, (package, Duration::ZERO))]);
+    let packages = BTreeMap::from([(model, (package, Replacing::default()))]);
     Ok((
         Plan {
             packages,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  agent process                         │ worker process (same executable, `edge-agent worker`)
-//!  WorkerHost::spawn ── Load, memory ────┼─▶ entry: runtime, sandbox, model
+//!  WorkerHost::spawn ── Load, memory ────┼─▶ entry: library, sandbox, model
 //!  Worker::infer ─ ipc::Lane ─ Run ──────┼─▶ entry ─▶ runtime: copy in, compute, copy out
 //!                         ◀─ Done ───────┼──
 //! ```

@@ -12,6 +12,7 @@ use super::stop::Stop;
 use crate::config::{RunConfig, SUMMARY_WINDOW};
 use crate::control::{Control, Outlets, Wish};
 use crate::data_dir::Layout;
+use crate::executor::budget::Budget;
 use crate::executor::runtime::Runtime;
 use crate::executor::{Executor, OUTCOMES_WAITING_MAX};
 use crate::fetch::{BlobSource, Shelf, TrustPolicy};
@@ -53,13 +54,15 @@ impl Running {
             }
             (None, library) => tracing::info!(library = ?library, "ONNX Runtime found"),
         }
+        let budget = Budget::new(config.worker.memory_bytes);
+        tracing::info!(memory_bytes = ?budget.bytes(), "memory that workers may use");
         let (outcome_sender, outcomes) = mpsc::channel(OUTCOMES_WAITING_MAX);
         let models = base.models.clone();
         let executor = Executor::new(
             parts.shelf.clone(),
             parts.trust,
             parts.blobs,
-            runtime,
+            (runtime, budget),
             models.clone(),
             outcome_sender,
         );

@@ -1,9 +1,11 @@
 //! The worker process: what `edge-agent worker` runs.
 //!
 //! ```text
-//! confine early ─▶ receive Load + memory ─▶ ONNX Runtime, environment ─▶ confine ─▶ Confined
-//!                                                                                     │
-//!       control socket closed: end ◀── answer ◀── run ◀── receive Run ◀── Loaded ◀── open model
+//! confine early ─▶ receive Load + memory ─▶ load ONNX Runtime ─▶ confine ─▶ Confined
+//!                                                                             │
+//!                                                          environment, open model ─▶ Loaded
+//!                                                                                       │
+//!                               control socket closed: end ◀── answer ◀── run ◀── receive Run
 //! ```
 //!
 //! One thread, blocking: no runtime, no logging, no configuration. The control socket is file
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 use edge_ipc::{ControlSocket, Received, Region, Slot};
 
 use super::protocol::{self, Answer, Load, LoadFailure, Request, SLOTS};
-use super::runtime::{Model, Runtime, providers};
+use super::runtime::{Library, Model, providers};
 use super::sandbox::{self, Bounds};
 use super::terms::Computing;
 
@@ -35,6 +37,7 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> anyhow::Result<()> {
+    edge_ipc::close_inherited();
     sandbox::confine_early()?;
     // A copy of descriptor 0; the original stays open and is never read.
     let socket = ControlSocket::from(std::io::stdin().as_fd().try_clone_to_owned()?);
@@ -59,13 +62,14 @@ fn serve() -> anyhow::Result<()> {
 }
 
 /// Opens the model. The order matters: the library is loaded before the process may no longer look
-/// for files, the model is parsed after.
+/// for files; its environment is made after, because that may start threads, which a process that is
+/// confined already passes its bounds on to; the model is parsed last.
 fn open(
     load: &Load,
     socket: &ControlSocket,
 ) -> anyhow::Result<Result<(Model, Computing), LoadFailure>> {
-    let runtime = match Runtime::load(&load.runtime) {
-        Ok(runtime) => runtime,
+    let library = match Library::load(&load.runtime) {
+        Ok(library) => library,
         Err(problem) => return Ok(Err(LoadFailure::Runtime(problem))),
     };
     let (offered, passed_over) = providers::offered(&load.terms.providers);
@@ -81,6 +85,10 @@ fn open(
         Ok(gaps) => socket.send(&protocol::encode(&Answer::Confined(gaps))?)?,
         Err(error) => return Ok(Err(LoadFailure::Sandbox(error.to_string()))),
     }
+    let runtime = match library.start() {
+        Ok(runtime) => runtime,
+        Err(problem) => return Ok(Err(LoadFailure::Runtime(problem))),
+    };
     let opened = runtime.open(load, &offered, passed_over);
     Ok(opened.map_err(LoadFailure::Model))
 }

@@ -203,6 +203,9 @@ fn start_process(executable: &Path, socket: ControlSocket) -> std::io::Result<Ch
         .arg0("edge-agent-worker")
         .arg("worker")
         .env_clear()
+        // Builds of ONNX Runtime from 1.31 on report their use to its maker. A worker has no network to do
+        // that with, and needs no threads that try.
+        .env("ORT_DISABLE_TELEMETRY", "1")
         .current_dir("/")
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
         .stdout(Stdio::null())

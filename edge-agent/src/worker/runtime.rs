@@ -8,7 +8,7 @@ pub(crate) mod providers;
 
 use edge_ipc::Slot;
 use millwright_package::{Arena, Datatype, Provider};
-use ort::environment::Environment;
+use ort::environment::{Environment, EnvironmentBuilder};
 use ort::memory::Allocator;
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
@@ -20,7 +20,10 @@ use super::protocol::{
 use super::terms::Computing;
 use element::{copy_in, copy_out, datatype_of, element_type_of};
 
-/// ONNX Runtime, loaded.
+/// ONNX Runtime's library, loaded and not started: no thread of it runs yet.
+pub(crate) struct Library(EnvironmentBuilder);
+
+/// ONNX Runtime, started.
 pub(crate) struct Runtime(Environment);
 
 /// An open model.
@@ -64,18 +67,23 @@ impl From<ort::Error> for RunFailure {
     }
 }
 
-impl Runtime {
+impl Library {
     /// Loads the library at `path`. The error is for people.
     pub(crate) fn load(path: &str) -> Result<Self, String> {
         let builder = ort::init_from(path).map_err(|error| error.to_string())?;
-        builder
-            .with_name("millwright")
-            .with_telemetry(false)
-            .build()
-            .map(Self)
-            .map_err(|error| shortened(error.to_string()))
+        Ok(Self(builder.with_name("millwright").with_telemetry(false)))
     }
 
+    /// Makes its environment, with what the process may still do. The error is for people.
+    pub(crate) fn start(self) -> Result<Runtime, String> {
+        let environment = self.0.build();
+        environment
+            .map(Runtime)
+            .map_err(|error| shortened(error.to_string()))
+    }
+}
+
+impl Runtime {
     /// Opens the model file of `load` with the first of `offered` that takes it. The error is for people.
     pub(crate) fn open(
         &self,

@@ -7,6 +7,7 @@
 
 mod onnx;
 mod rest;
+mod sandbox;
 mod support;
 mod swap;
 mod worker;

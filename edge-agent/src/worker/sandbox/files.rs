@@ -37,9 +37,10 @@ const DEVICES: [&str; 1] = ["/dev"];
 /// Leaves what `bounds` says readable, for this thread and all that it starts. The error is what the kernel
 /// cannot do, for people.
 pub(super) fn restrict(bounds: &Bounds<'_>) -> Result<(), String> {
+    // Counted before: afterwards the directory is out of reach.
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     let restricted = ruleset(bounds).and_then(RulesetCreated::restrict_self);
     let status = restricted.map_err(|error| error.to_string())?;
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
             Err("the kernel has Landlock, and it is not among the security modules it was started with (lsm=)".to_owned())
