@@ -18,7 +18,7 @@ use edge_core::memory::Claim;
 use edge_core::models::{Fact, Failure, FailureClass, PackageId, WorkerId};
 use edge_core::reconcile::Step;
 use millwright_package::Manifest;
-use millwright_proto::ids::ModelName;
+use millwright_proto::ids::{ModelName, ModelVersion};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -26,6 +26,8 @@ use tokio::time::timeout;
 use crate::desired::{PackageSource, Plan};
 use crate::fetch::{self, BlobSource, Shelf, TrustPolicy};
 use crate::serving::models::ActiveModels;
+use crate::worker::sandbox::Gap;
+use crate::worker::terms::Footing;
 use crate::worker::{InferError, Worker, WorkerSpec};
 use budget::Budget;
 use failures::{golden_failure, start_failure};
@@ -89,6 +91,8 @@ pub struct Executor<B> {
     processes: BTreeMap<WorkerId, Process>,
     downloads: BTreeMap<PackageId, AbortHandle>,
     workers_started: u64,
+    /// What the kernel could not keep the last worker from.
+    gaps: Vec<Gap>,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -114,6 +118,7 @@ impl<B: BlobSource> Executor<B> {
             processes: BTreeMap::new(),
             downloads: BTreeMap::new(),
             workers_started: 0,
+            gaps: Vec::new(),
             outcomes,
         }
     }
@@ -122,6 +127,12 @@ impl<B: BlobSource> Executor<B> {
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// What the kernel here does not keep workers from; empty also before the first has started.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
     }
 
     /// Begins a step. Returns its fact when it is done already.
@@ -177,11 +188,21 @@ impl<B: BlobSource> Executor<B> {
                 self.budget.started(&package);
                 self.watch(package.clone(), id, &worker);
                 self.processes.insert(id, Process::of(&worker));
+                self.take_note(&worker);
                 self.workers.insert(id, worker);
                 self.runtime.tried(None);
                 Fact::WorkerReady(package, id)
             }
         }
+    }
+
+    /// Logs what a new worker computes with, and keeps what it is not kept from.
+    fn take_note(&mut self, worker: &Worker) {
+        let Footing { gaps, computing } = worker.footing();
+        let ModelVersion { model, version } = worker.model();
+        let passed_over = computing.passed_over.join("; ");
+        tracing::info!(%model, %version, provider = %computing.provider, passed_over, "a worker holds the model");
+        self.gaps.clone_from(gaps);
     }
 
     /// Ends every worker and waits until they are gone.

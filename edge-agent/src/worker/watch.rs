@@ -217,7 +217,7 @@ mod tests {
             let mut dog = Watchdog::new(None, computes);
             (1..100).all(|look| dog.judge(sample(look)) == Verdict::Fine)
         };
-        let computing = |look| Sample { state: b'S', ..busy(look.into()) };
+        let computing = |look: u32| Sample { state: b'S', ..busy(look.into()) };
         let answering = |look: u32| Sample { state: b'S', answered: look.into(), ..busy(7) };
         let idle = |_| Sample { state: b'S', requests: 0, ..busy(7) };
         let reading = |_| Sample { state: b'D', ..busy(7) };
