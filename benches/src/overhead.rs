@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use edge_agent::worker::{
-    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSettings, WorkerSpec,
+    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSettings,
+    WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 use millwright_tests::agent::{AgentOptions, Trial};

@@ -344,7 +344,9 @@ impl<B> Control<B> {
     fn tell_of_gaps(&self, conditions: &[NodeCondition]) {
         let told = self.outlets.applied.borrow();
         let degraded = |conditions: &[NodeCondition]| {
-            let mut of_type = conditions.iter().filter(|one| one.r#type == SANDBOX_DEGRADED);
+            let mut of_type = conditions
+                .iter()
+                .filter(|one| one.r#type == SANDBOX_DEGRADED);
             of_type.find(|one| one.holds).map(|one| one.message.clone())
         };
         let now = degraded(conditions);

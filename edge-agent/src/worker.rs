@@ -49,9 +49,9 @@ use ipc::{Lane, Lease};
 use protocol::Placed;
 use signature::{Plan, Signature};
 use tensor::byte_length;
+pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor, Timing};
 use terms::Footing;
 pub use terms::WorkerSettings;
-pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor, Timing};
 
 pub use watch::Worn;
 use watch::{Computes, Sample, Verdict, Watchdog};

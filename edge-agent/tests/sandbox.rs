@@ -32,45 +32,91 @@ type Attempt = fn(&Path) -> io::Result<()>;
 
 /// Each is given the package's directory, beside which lies the file `secret`.
 const ATTEMPTS: [(&str, Fate, Attempt); 24] = [
-    ("reads_the_model", Fate::Works, |at| read(&at.join("model.onnx"))),
-    ("lists_the_package", Fate::Works, |at| std::fs::read_dir(at).map(drop)),
-    ("reads_about_the_processor", Fate::Works, |_| read(Path::new("/proc/cpuinfo"))),
-    ("starts_a_thread", Fate::Works, |_| {
-        std::thread::Builder::new().spawn(|| {})?.join().map_err(|_| ErrorKind::Other.into())
+    ("reads_the_model", Fate::Works, |at| {
+        read(&at.join("model.onnx"))
     }),
-    ("reads_beside_the_package", Fate::NoAccess, |at| read(&at.join("../secret"))),
-    ("reads_through_a_link_out_of_the_package", Fate::NoAccess, |at| read(&at.join("link"))),
-    ("reads_accounts", Fate::NoAccess, |_| read(Path::new("/etc/passwd"))),
-    ("reads_the_root_directory", Fate::NoAccess, |_| std::fs::read_dir("/").map(drop)),
-    ("reads_the_agents_memory", Fate::NoAccess, |_| read(&of_parent("mem"))),
-    ("reads_the_agents_environment", Fate::NoAccess, |_| read(&of_parent("environ"))),
-    ("writes_into_the_package", Fate::NotPermitted, |at| std::fs::write(at.join("model.onnx"), "x")),
-    ("creates_a_file", Fate::NotPermitted, |at| std::fs::write(at.join("new"), "x")),
-    ("removes_a_file", Fate::NotPermitted, |at| std::fs::remove_file(at.join("model.onnx"))),
-    ("makes_a_link", Fate::NotPermitted, |at| std::os::unix::fs::symlink("/", at.join("root"))),
-    ("connects_by_tcp", Fate::NotPermitted, |_| TcpStream::connect("127.0.0.1:1").map(drop)),
-    ("opens_udp", Fate::NotPermitted, |_| UdpSocket::bind("127.0.0.1:0").map(drop)),
+    ("lists_the_package", Fate::Works, |at| {
+        std::fs::read_dir(at).map(drop)
+    }),
+    ("reads_about_the_processor", Fate::Works, |_| {
+        read(Path::new("/proc/cpuinfo"))
+    }),
+    ("starts_a_thread", Fate::Works, |_| {
+        std::thread::Builder::new()
+            .spawn(|| {})?
+            .join()
+            .map_err(|_| ErrorKind::Other.into())
+    }),
+    ("reads_beside_the_package", Fate::NoAccess, |at| {
+        read(&at.join("../secret"))
+    }),
+    (
+        "reads_through_a_link_out_of_the_package",
+        Fate::NoAccess,
+        |at| read(&at.join("link")),
+    ),
+    ("reads_accounts", Fate::NoAccess, |_| {
+        read(Path::new("/etc/passwd"))
+    }),
+    ("reads_the_root_directory", Fate::NoAccess, |_| {
+        std::fs::read_dir("/").map(drop)
+    }),
+    ("reads_the_agents_memory", Fate::NoAccess, |_| {
+        read(&of_parent("mem"))
+    }),
+    ("reads_the_agents_environment", Fate::NoAccess, |_| {
+        read(&of_parent("environ"))
+    }),
+    ("writes_into_the_package", Fate::NotPermitted, |at| {
+        std::fs::write(at.join("model.onnx"), "x")
+    }),
+    ("creates_a_file", Fate::NotPermitted, |at| {
+        std::fs::write(at.join("new"), "x")
+    }),
+    ("removes_a_file", Fate::NotPermitted, |at| {
+        std::fs::remove_file(at.join("model.onnx"))
+    }),
+    ("makes_a_link", Fate::NotPermitted, |at| {
+        std::os::unix::fs::symlink("/", at.join("root"))
+    }),
+    ("connects_by_tcp", Fate::NotPermitted, |_| {
+        TcpStream::connect("127.0.0.1:1").map(drop)
+    }),
+    ("opens_udp", Fate::NotPermitted, |_| {
+        UdpSocket::bind("127.0.0.1:0").map(drop)
+    }),
     ("connects_to_a_local_socket", Fate::NotPermitted, |at| {
         UnixStream::connect(at.join("socket")).map(drop)
     }),
-    ("starts_a_program", Fate::NotPermitted, |_| Command::new("/bin/true").spawn().map(drop)),
-    ("signals_the_agent", Fate::NotPermitted, |_| Ok(rustix::process::test_kill_process(parent())?)),
+    ("starts_a_program", Fate::NotPermitted, |_| {
+        Command::new("/bin/true").spawn().map(drop)
+    }),
+    ("signals_the_agent", Fate::NotPermitted, |_| {
+        Ok(rustix::process::test_kill_process(parent())?)
+    }),
     ("raises_its_limits", Fate::NotPermitted, |_| {
-        let limit = Rlimit { current: Some(0), maximum: Some(0) };
+        let limit = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
         Ok(rustix::process::setrlimit(Resource::Nofile, limit)?)
     }),
     ("makes_memory_to_run", Fate::NotPermitted, |_| {
         rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::empty()).map(drop)?;
         Ok(())
     }),
-    ("becomes_another_program", Fate::Ends, |_| Err(Command::new("/bin/true").exec())),
+    ("becomes_another_program", Fate::Ends, |_| {
+        Err(Command::new("/bin/true").exec())
+    }),
     ("takes_the_agents_files", Fate::Ends, |_| {
         // Which descriptor it is asked of does not matter: the call itself ends the process.
         let flags = rustix::process::PidfdGetfdFlags::empty();
         rustix::process::pidfd_getfd(io::stdin(), 0, flags).map(drop)?;
         Ok(())
     }),
-    ("changes_its_root", Fate::Ends, |_| Ok(rustix::process::chroot("/")?)),
+    ("changes_its_root", Fate::Ends, |_| {
+        Ok(rustix::process::chroot("/")?)
+    }),
 ];
 
 fn main() -> ExitCode {
@@ -81,7 +127,9 @@ fn main() -> ExitCode {
         return attempt(name, Path::new(package));
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = ATTEMPTS.iter().filter(|(name, ..)| filter.is_none_or(|filter| name.contains(filter.as_str())));
+    let chosen = ATTEMPTS
+        .iter()
+        .filter(|(name, ..)| filter.is_none_or(|filter| name.contains(filter.as_str())));
     if arguments.iter().any(|argument| argument == "--list") {
         chosen.for_each(|(name, ..)| println!("{name}: test"));
         return ExitCode::SUCCESS;
@@ -93,7 +141,11 @@ fn main() -> ExitCode {
         println!("test {name} ... {}", problem.as_deref().unwrap_or("ok"));
         failed += u32::from(problem.is_some());
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn in_a_worker(name: &str) -> Output {
@@ -113,7 +165,13 @@ fn in_a_worker(name: &str) -> Output {
 /// Whether all threads met `expected`. Where the kernel lacks a part, that has to have been told.
 fn judge(output: &Output, expected: Fate) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stdout);
-    let context = || format!("FAILED: {}, said `{said}`, `{}`", output.status, String::from_utf8_lossy(&output.stderr));
+    let context = || {
+        format!(
+            "FAILED: {}, said `{said}`, `{}`",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        )
+    };
     if expected == Fate::Ends {
         let ended = output.status.signal() == Some(Signal::SYS.as_raw());
         return if ended { Ok(()) } else { Err(context()) };
@@ -144,7 +202,10 @@ fn attempt(name: &str, package: &Path) -> ExitCode {
     };
     // One that ran before cannot be confined by Landlock, and workers have none; the filter reaches it.
     let (ready, confined) = mpsc::channel::<()>();
-    let files = matches!(ATTEMPTS.iter().find(|(known, ..)| *known == name), Some((_, Fate::NoAccess, _)));
+    let files = matches!(
+        ATTEMPTS.iter().find(|(known, ..)| *known == name),
+        Some((_, Fate::NoAccess, _))
+    );
     let earlier = (!files).then(|| {
         let package = package.to_owned();
         let attempt = *attempt;
@@ -160,13 +221,22 @@ fn attempt(name: &str, package: &Path) -> ExitCode {
     told(attempt(package));
     if let Some(earlier) = earlier {
         let _ = ready.send(());
-        told(earlier.join().expect("the earlier thread").expect("its signal"));
+        told(
+            earlier
+                .join()
+                .expect("the earlier thread")
+                .expect("its signal"),
+        );
     } else {
         told(attempt(package));
     }
     let package = package.to_owned();
     let attempt = *attempt;
-    told(std::thread::spawn(move || attempt(&package)).join().expect("the later thread"));
+    told(
+        std::thread::spawn(move || attempt(&package))
+            .join()
+            .expect("the later thread"),
+    );
     ExitCode::SUCCESS
 }
 

@@ -12,3 +12,4 @@ mod storm;
 mod swap;
 mod tidy;
 mod transport;
+mod workers;

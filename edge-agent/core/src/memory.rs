@@ -86,13 +86,17 @@ mod tests {
 
     #[test]
     fn what_is_declared_is_kept_free_and_what_is_measured_counts_where_it_is_more() {
-        let admitted = |others: &[Claim], new| admit(512 * MIB, others.iter().copied(), new).is_ok();
+        let admitted =
+            |others: &[Claim], new| admit(512 * MIB, others.iter().copied(), new).is_ok();
         assert!(admitted(&[], claim(Some(512), 0)));
         assert!(!admitted(&[], claim(Some(513), 0)));
         assert!(admitted(&[claim(None, 256)], claim(Some(256), 0)));
         assert!(!admitted(&[claim(Some(300), 10)], claim(Some(256), 0)));
         assert!(!admitted(&[claim(Some(100), 300)], claim(Some(256), 0)));
-        assert!(!admitted(&[claim(None, u64::MAX / MIB)], claim(None, u64::MAX / MIB)));
+        assert!(!admitted(
+            &[claim(None, u64::MAX / MIB)],
+            claim(None, u64::MAX / MIB)
+        ));
     }
 
     #[test]

@@ -26,7 +26,9 @@ const FILE_TIMES: u64 = 2;
 /// Memory that this machine has, or the container the agent runs in; `None` where neither tells.
 fn of_machine() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
-    let total = read(Path::new("/proc/meminfo")).as_deref().and_then(total_bytes);
+    let total = read(Path::new("/proc/meminfo"))
+        .as_deref()
+        .and_then(total_bytes);
     let group = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let root = Path::new("/sys/fs/cgroup");
     let limits = limit_files(&group).into_iter();
@@ -37,10 +39,14 @@ fn of_machine() -> Option<u64> {
 /// The files, below the root of all groups, that limit a process with this `/proc/self/cgroup`: its group
 /// and those it is in. Inside a container its own group is the root.
 fn limit_files(cgroup: &str) -> Vec<String> {
-    let mut files = vec!["memory.max".to_owned(), "memory/memory.limit_in_bytes".to_owned()];
+    let mut files = vec![
+        "memory.max".to_owned(),
+        "memory/memory.limit_in_bytes".to_owned(),
+    ];
     for line in cgroup.lines() {
         let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
+        let (Some(_), Some(controllers), Some(path)) =
+            (fields.next(), fields.next(), fields.next())
         else {
             continue;
         };
@@ -61,7 +67,9 @@ fn limit_files(cgroup: &str) -> Vec<String> {
 }
 
 fn total_bytes(meminfo: &str) -> Option<u64> {
-    let value = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let value = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = value.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -152,7 +160,10 @@ mod tests {
             assert!(v2.iter().any(|found| found == file), "{file}: {v2:?}");
         }
         let v1 = limit_files("5:cpu,memory:/docker/1f\n4:cpuset:/other\n");
-        assert!(v1.iter().any(|file| file == "memory/docker/1f/memory.limit_in_bytes"));
+        assert!(
+            v1.iter()
+                .any(|file| file == "memory/docker/1f/memory.limit_in_bytes")
+        );
         assert!(!v1.iter().any(|file| file.contains("other")));
     }
 
@@ -161,6 +172,9 @@ mod tests {
         let machine = Budget::new(None).bytes().unwrap();
         assert!(machine > 64 * MIB && machine < of_machine().unwrap());
         assert_eq!(Budget::new(Some(5)).bytes(), Some(5));
-        assert_eq!(total_bytes("MemTotal:  16 kB\nMemFree: 1 kB\n"), Some(16 * 1024));
+        assert_eq!(
+            total_bytes("MemTotal:  16 kB\nMemFree: 1 kB\n"),
+            Some(16 * 1024)
+        );
     }
 }

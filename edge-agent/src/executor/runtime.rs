@@ -103,10 +103,8 @@ impl Runtime {
         self.state = match self.locate() {
             Err(problem) => State::Missing { problem },
             Ok(library) => {
-                let program = WorkerProgram::this_executable(
-                    Some(library.clone()),
-                    self.settings.clone(),
-                );
+                let program =
+                    WorkerProgram::this_executable(Some(library.clone()), self.settings.clone());
                 match WorkerHost::start(program) {
                     Ok(host) => State::Found { library, host },
                     Err(error) => State::Missing {

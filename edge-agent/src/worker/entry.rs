@@ -57,7 +57,10 @@ fn serve() -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    socket.send(&protocol::encode(&Answer::Loaded(model.ports(), computing))?)?;
+    socket.send(&protocol::encode(&Answer::Loaded(
+        model.ports(),
+        computing,
+    ))?)?;
     answer_requests(&socket, &mut buffer, &mut slots, &mut model)
 }
 

@@ -8,8 +8,8 @@ use millwright_proto::ids::ModelVersion;
 use thiserror::Error;
 
 use super::protocol::ProtocolError;
-use super::watch::Worn;
 use super::signature::SignatureError;
+use super::watch::Worn;
 
 /// Why a worker could not be started.
 #[derive(Debug, Error)]

@@ -153,11 +153,7 @@ pub fn confine(bounds: &Bounds<'_>) -> Result<Vec<Gap>, SandboxError> {
         limit(Resource::Data, bytes, "setrlimit(RLIMIT_DATA)")?;
     }
     if bounds.reach == Reach::Processor {
-        limit(
-            Resource::Nofile,
-            OPEN_FILES_MAX,
-            "setrlimit(RLIMIT_NOFILE)",
-        )?;
+        limit(Resource::Nofile, OPEN_FILES_MAX, "setrlimit(RLIMIT_NOFILE)")?;
     }
     // In this order: the filter takes the system calls of Landlock away too.
     let gaps: Vec<Gap> = [

@@ -25,7 +25,9 @@ impl WorkerSettings {
             ([], preferred) => preferred.to_vec(),
             (allowed, []) => allowed.to_vec(),
             (allowed, preferred) => {
-                let both = allowed.iter().filter(|provider| preferred.contains(provider));
+                let both = allowed
+                    .iter()
+                    .filter(|provider| preferred.contains(provider));
                 both.copied().collect()
             }
         };
@@ -84,7 +86,14 @@ mod tests {
         assert_eq!(candidates(&[], &[]), [Cpu]);
         assert_eq!(candidates(&[], &[Tensorrt, Cuda]), [Tensorrt, Cuda, Cpu]);
         assert_eq!(candidates(&[Openvino], &[]), [Openvino, Cpu]);
-        assert_eq!(candidates(&[Cuda, Cpu, Tensorrt], &[Tensorrt, Cuda]), [Cuda, Tensorrt, Cpu]);
-        assert_eq!(candidates(&[Cpu], &[Cuda]), [Cpu], "the node forbids what it does not list");
+        assert_eq!(
+            candidates(&[Cuda, Cpu, Tensorrt], &[Tensorrt, Cuda]),
+            [Cuda, Tensorrt, Cpu]
+        );
+        assert_eq!(
+            candidates(&[Cpu], &[Cuda]),
+            [Cpu],
+            "the node forbids what it does not list"
+        );
     }
 }

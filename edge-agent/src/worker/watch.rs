@@ -188,7 +188,10 @@ mod tests {
         }
     }
 
-    fn looks_until_ended(dog: &mut Watchdog, mut sample: impl FnMut(u32) -> Sample) -> (u32, WorkerEnd) {
+    fn looks_until_ended(
+        dog: &mut Watchdog,
+        mut sample: impl FnMut(u32) -> Sample,
+    ) -> (u32, WorkerEnd) {
         for look in 1..100 {
             if let Verdict::End(end) = dog.judge(sample(look)) {
                 return (look, end);
@@ -200,7 +203,11 @@ mod tests {
     #[test]
     fn a_stopped_process_is_ended_with_and_without_requests() {
         let mut dog = Watchdog::new(None, Computes::OnDevice);
-        let stopped = Sample { state: b'T', requests: 0, ..busy(7) };
+        let stopped = Sample {
+            state: b'T',
+            requests: 0,
+            ..busy(7)
+        };
         assert_eq!(dog.judge(stopped), Verdict::Fine);
         assert_eq!(dog.judge(busy(8)), Verdict::Fine, "it went on");
         let (looks, end) = looks_until_ended(&mut dog, |_| stopped);
@@ -209,7 +216,10 @@ mod tests {
 
     #[test]
     fn a_request_that_waits_while_nothing_is_computed_means_a_hung_process() {
-        let waiting = Sample { state: b'S', ..busy(7) };
+        let waiting = Sample {
+            state: b'S',
+            ..busy(7)
+        };
         let mut dog = Watchdog::new(None, Computes::OnProcessor);
         let (looks, end) = looks_until_ended(&mut dog, |_| waiting);
         assert_eq!((looks, end), (IDLE_LOOKS_MAX + 1, WorkerEnd::Hung));
@@ -217,25 +227,51 @@ mod tests {
             let mut dog = Watchdog::new(None, computes);
             (1..100).all(|look| dog.judge(sample(look)) == Verdict::Fine)
         };
-        let computing = |look: u32| Sample { state: b'S', ..busy(look.into()) };
-        let answering = |look: u32| Sample { state: b'S', answered: look.into(), ..busy(7) };
-        let idle = |_| Sample { state: b'S', requests: 0, ..busy(7) };
-        let reading = |_| Sample { state: b'D', ..busy(7) };
+        let computing = |look: u32| Sample {
+            state: b'S',
+            ..busy(look.into())
+        };
+        let answering = |look: u32| Sample {
+            state: b'S',
+            answered: look.into(),
+            ..busy(7)
+        };
+        let idle = |_| Sample {
+            state: b'S',
+            requests: 0,
+            ..busy(7)
+        };
+        let reading = |_| Sample {
+            state: b'D',
+            ..busy(7)
+        };
         let starved = |_| busy(7);
         for sample in [computing, answering, idle, reading, starved] {
             assert!(lively(sample, Computes::OnProcessor), "{:?}", sample(1));
         }
-        assert!(lively(|_| Sample { state: b'S', ..busy(7) }, Computes::OnDevice));
+        assert!(lively(
+            |_| Sample {
+                state: b'S',
+                ..busy(7)
+            },
+            Computes::OnDevice
+        ));
     }
 
     #[test]
     fn growth_is_told_before_the_limit_and_ended_above_it() {
         let mut dog = Watchdog::new(Some(80 * MIB), Computes::OnProcessor);
         let mut judged = |mib: u64| {
-            dog.judge(Sample { memory_bytes: mib * MIB, ..busy(mib) })
+            dog.judge(Sample {
+                memory_bytes: mib * MIB,
+                ..busy(mib)
+            })
         };
         assert_eq!(judged(70), Verdict::Fine);
-        let worn = Worn { bytes: 71 * MIB, limit_bytes: 80 * MIB };
+        let worn = Worn {
+            bytes: 71 * MIB,
+            limit_bytes: 80 * MIB,
+        };
         assert_eq!(judged(71), Verdict::Worn(worn));
         assert!(matches!(judged(81), Verdict::End(WorkerEnd::TooLarge(_))));
     }

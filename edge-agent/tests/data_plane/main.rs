@@ -5,6 +5,7 @@
     reason = "a test that cannot go on ends with the place"
 )]
 
+mod hostile;
 mod onnx;
 mod rest;
 mod sandbox;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use edge_agent::telemetry::Recorder;
 use edge_agent::telemetry::clock::{Clock, boot_id};
 use edge_agent::worker::{
-    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSettings, WorkerSpec,
+    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSettings,
+    WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 

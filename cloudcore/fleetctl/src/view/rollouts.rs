@@ -1,7 +1,8 @@
 //! Model deployments and rollouts.
 
 use fleet_api::{
-    Gap, ModelDeployment, Resource, Rollout, RolloutNodeStatus, RolloutWave, Selector, Verdict, WaveSpec,
+    Gap, ModelDeployment, Resource, Rollout, RolloutNodeStatus, RolloutWave, Selector, Verdict,
+    WaveSpec,
 };
 use jiff::Timestamp;
 

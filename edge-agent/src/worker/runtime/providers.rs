@@ -11,7 +11,9 @@ pub(crate) fn offered(candidates: &[Provider]) -> (Vec<Provider>, Vec<String>) {
     for &candidate in candidates {
         match is_offered(candidate) {
             Ok(true) => offered.push(candidate),
-            Ok(false) => passed_over.push(format!("{candidate}: this build of ONNX Runtime has no such provider")),
+            Ok(false) => passed_over.push(format!(
+                "{candidate}: this build of ONNX Runtime has no such provider"
+            )),
             Err(error) => passed_over.push(format!("{candidate}: {error}")),
         }
     }

@@ -203,11 +203,7 @@ fn filters(reach: Reach) -> Result<[BpfProgram; 3], seccompiler::BackendError> {
             SeccompAction::Allow,
             SeccompAction::KillProcess,
         )?,
-        filter(
-            allowed(reach)?,
-            refused(libc::EPERM),
-            SeccompAction::Allow,
-        )?,
+        filter(allowed(reach)?, refused(libc::EPERM), SeccompAction::Allow)?,
     ])
 }
 
@@ -218,7 +214,10 @@ fn allowed(reach: Reach) -> Result<Rules, seccompiler::BackendError> {
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     rules.insert(libc::SYS_clone, vec![flags(0, thread, thread)?]);
     // The own process only, which is how it aborts.
-    rules.insert(libc::SYS_tgkill, vec![equal(0, own_process.unsigned_abs().into())?]);
+    rules.insert(
+        libc::SYS_tgkill,
+        vec![equal(0, own_process.unsigned_abs().into())?],
+    );
     // Its own limits, to read them.
     let reading_own = SeccompRule::new(vec![is(0, 0)?, is(2, 0)?])?;
     rules.insert(libc::SYS_prlimit64, vec![reading_own]);

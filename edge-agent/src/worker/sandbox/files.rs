@@ -88,5 +88,7 @@ fn allow<'a>(
         };
         Some((PathFd::new(path).ok()?, access))
     });
-    rules.add_rules(found.map(|(path, access)| Ok::<_, RulesetError>(PathBeneath::new(path, access))))
+    rules.add_rules(
+        found.map(|(path, access)| Ok::<_, RulesetError>(PathBeneath::new(path, access))),
+    )
 }

@@ -8,8 +8,8 @@ use millwright_proto::ids::{ModelName, Version};
 use serde::Deserialize;
 
 use super::{
-    ANSWER_SECONDS_MAX, ANSWER_WITHIN, Arena, Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits, Manifest, RANK_MAX, Reduce,
-    TENSOR_COUNT_MAX, TENSOR_NAME_BYTES_MAX, TensorSpec,
+    ANSWER_SECONDS_MAX, ANSWER_WITHIN, Arena, Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits,
+    Manifest, RANK_MAX, Reduce, TENSOR_COUNT_MAX, TENSOR_NAME_BYTES_MAX, TensorSpec,
 };
 use crate::{Datatype, PackagePath, Provider};
 

@@ -111,7 +111,10 @@ impl Slot {
         if scene.desired.wants(package) {
             self.room = Room::NotMade;
         }
-        if replaced.as_ref().is_some_and(|(replaced, _)| replaced == package) {
+        if replaced
+            .as_ref()
+            .is_some_and(|(replaced, _)| replaced == package)
+        {
             // The same version answers as before.
             return Vec::new();
         }

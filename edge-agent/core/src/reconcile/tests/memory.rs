@@ -34,7 +34,11 @@ fn a_swap_that_does_not_fit_waits_says_so_and_begins_when_memory_is_freed() {
 
     // Some other model's worker is gone.
     let (other, worker) = (package(9), world.serving.clone().unwrap().1);
-    world.fact(Fact::WorkerGone(other, worker, failure(FailureClass::WorkerCrash)));
+    world.fact(Fact::WorkerGone(
+        other,
+        worker,
+        failure(FailureClass::WorkerCrash),
+    ));
     assert_eq!(world.pending, [Step::StartWorker(package(2))]);
     until_serving(&mut world, 2);
 }
@@ -46,9 +50,17 @@ fn a_deployment_that_allows_a_gap_ends_the_old_version_first() {
     world.desire(Some(2));
     lack_memory(&mut world);
     assert_eq!(serving(&world), None);
-    assert!(matches!(world.pending[..], [Step::Drain(..)]), "{:?}", world.pending);
+    assert!(
+        matches!(world.pending[..], [Step::Drain(..)]),
+        "{:?}",
+        world.pending
+    );
     world.complete(0, None);
-    assert!(matches!(world.pending[..], [Step::EndWorker(..)]), "{:?}", world.pending);
+    assert!(
+        matches!(world.pending[..], [Step::EndWorker(..)]),
+        "{:?}",
+        world.pending
+    );
     world.complete(0, None);
     assert_eq!(world.pending, [Step::StartWorker(package(2))]);
     until_serving(&mut world, 2);
@@ -80,7 +92,11 @@ fn a_worker_that_has_grown_is_replaced_by_another_without_a_gap() {
     world.wear();
     assert_eq!(world.pending.len(), 1, "once is enough");
     world.complete(0, None);
-    assert!(matches!(world.pending[..], [Step::RunGolden(..)]), "{:?}", world.pending);
+    assert!(
+        matches!(world.pending[..], [Step::RunGolden(..)]),
+        "{:?}",
+        world.pending
+    );
     world.complete(0, None);
     let (_, fresh) = world.serving.clone().unwrap();
     assert_ne!(fresh, large);
@@ -111,5 +127,8 @@ fn a_version_that_grows_again_and_again_gives_way_to_the_one_before() {
     }
     world.wear();
     assert_eq!(serving(&world), Some(1), "it was warm still");
-    assert_eq!(report(&world.desired, &world.observed)[0].progress, Progress::Failed);
+    assert_eq!(
+        report(&world.desired, &world.observed)[0].progress,
+        Progress::Failed
+    );
 }
