@@ -106,7 +106,10 @@ impl Worker {
             drop(host);
         });
         let declared = limits.memory_mib.map(|mib| u64::from(mib.get()) * MIB);
-        let limit = declared.into_iter().chain(memory_bytes).min();
+        let memory = watch::Limits {
+            declared_bytes: declared,
+            node_bytes: memory_bytes,
+        };
         let computes = match footing.computing.provider {
             Provider::Cpu | Provider::Acl | Provider::Xnnpack => Computes::OnProcessor,
             Provider::Cuda | Provider::Tensorrt | Provider::Openvino => Computes::OnDevice,
@@ -122,7 +125,7 @@ impl Worker {
             worn: sync::watch::Sender::new(None),
             sentence,
         });
-        let watchdog = Watchdog::new(limit, computes);
+        let watchdog = Watchdog::new(memory, computes);
         tokio::spawn(look_after(Arc::downgrade(&worker), watchdog));
         worker
     }
@@ -130,15 +133,13 @@ impl Worker {
     /// Looks at the process once. `false`: it is at its end.
     fn look(&self, watchdog: &mut Watchdog) -> bool {
         let found = watch::look(self.pid).filter(|_| !self.has_ended());
-        let Some((state, ticks, memory_bytes)) = found else {
+        let Some(found) = found else {
             return false;
         };
         let sample = Sample {
-            state,
-            ticks,
-            memory_bytes,
             requests: self.lane.requests(),
             answered: self.answered.load(Ordering::Relaxed),
+            ..found
         };
         match watchdog.judge(sample) {
             Verdict::Fine => true,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use millwright_tests::agent::AgentOptions;
-use millwright_tests::fleet::{Fleet, sensor_rows};
-use millwright_tests::infer::{InferClient, Load};
+use millwright_tests::fleet::{Fleet, SENSORS, sensor_rows};
+use millwright_tests::infer::{InferClient, Input, Load};
 use millwright_tests::operator::{status, workers};
 use millwright_tests::packages::Package;
 use millwright_tests::wait::until;
@@ -21,6 +21,17 @@ const ROWS: usize = 4;
 
 /// Rows of a request that makes a worker grow, and how many times as many the next one has.
 const ROWS_GROWING: usize = 20_000;
+
+/// So many rows, the same ones again and again.
+fn many_rows(count: usize) -> Result<Input> {
+    let some = sensor_rows(ROWS)?;
+    let values = some.values.into_iter().cycle().take(count * SENSORS);
+    Ok(Input {
+        name: some.name,
+        shape: vec![count, SENSORS],
+        values: values.collect(),
+    })
+}
 
 fn the_only_worker(fleet: &Fleet) -> Result<Option<Pid>> {
     let workers = workers(fleet.agent.pid()?)?;
@@ -108,7 +119,7 @@ async fn a_worker_that_grows_is_replaced_while_it_answers() -> Result<()> {
     .await?;
     let mut rows = ROWS_GROWING;
     until("another worker", DEADLINE, async || {
-        let answer = client.infer(MODEL, &[sensor_rows(rows)?]).await;
+        let answer = client.infer(MODEL, &[many_rows(rows)?]).await;
         answer.with_context(|| format!("{rows} rows were not answered"))?;
         let replaced = the_only_worker(&fleet)?.is_none_or(|other| other != first);
         rows = rows.saturating_mul(5) / 4;

@@ -25,9 +25,9 @@ const STOPPED_LOOKS_MAX: u32 = 3;
 /// Runtime, far shorter than what a slow model may compute for.
 const IDLE_LOOKS_MAX: u32 = 10;
 
-/// Share of its memory limit at which a worker is replaced: before allocations fail in it, and late enough
-/// that a model whose largest request was well measured never gets there.
-const WORN_EIGHTHS: u64 = 7;
+/// Part of the room above what it had at the first look that a worker may leave unused: with less it is
+/// replaced, before allocations fail in it. One that merely has a tight limit does not grow, and stays.
+const ROOM_LEFT: u64 = 8;
 
 /// What one look finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) struct Sample {
     pub ticks: u64,
     /// Its own memory, also what was swapped out; what it shares with others left out.
     pub memory_bytes: u64,
+    /// What it asked for, used or not: what `RLIMIT_DATA` is about.
+    pub asked_bytes: u64,
     /// Requests waiting or running.
     pub requests: usize,
     /// Requests answered so far.
@@ -76,10 +78,21 @@ impl std::fmt::Display for Worn {
     }
 }
 
+/// How much memory a worker may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
+    /// What its manifest declares, which the kernel enforces on what it asks for.
+    pub declared_bytes: Option<u64>,
+    /// What all workers of the node may have together.
+    pub node_bytes: Option<u64>,
+}
+
 /// Judges one worker.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    limit_bytes: Option<u64>,
+    limits: Limits,
+    /// What it asked for and what it had at the first look, its model open.
+    first: Option<(u64, u64)>,
     /// Whether a wait without processor time means that it hangs; a device may compute that long.
     idle_is_hung: bool,
     last: Option<Sample>,
@@ -88,9 +101,10 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(super) fn new(limit_bytes: Option<u64>, computes: Computes) -> Self {
+    pub(super) fn new(limits: Limits, computes: Computes) -> Self {
         Self {
-            limit_bytes,
+            limits,
+            first: None,
             idle_is_hung: computes == Computes::OnProcessor,
             last: None,
             stopped: 0,
@@ -117,21 +131,31 @@ impl Watchdog {
         if self.idle >= IDLE_LOOKS_MAX {
             return Verdict::End(WorkerEnd::Hung);
         }
-        match self.limit_bytes {
-            Some(limit_bytes) if sample.memory_bytes > limit_bytes => {
-                Verdict::End(WorkerEnd::TooLarge(Worn {
-                    bytes: sample.memory_bytes,
-                    limit_bytes,
-                }))
+        self.judge_memory(sample)
+    }
+
+    fn judge_memory(&mut self, sample: Sample) -> Verdict {
+        let now = (sample.asked_bytes, sample.memory_bytes);
+        let (first_asked, first_had) = *self.first.get_or_insert(now);
+        let measures = [
+            (sample.asked_bytes, first_asked, self.limits.declared_bytes),
+            (sample.memory_bytes, first_had, self.limits.node_bytes),
+        ];
+        for (bytes, first, limit_bytes) in measures {
+            let Some(limit_bytes) = limit_bytes else {
+                continue;
+            };
+            let worn = Worn { bytes, limit_bytes };
+            if sample.memory_bytes > limit_bytes {
+                let bytes = sample.memory_bytes;
+                return Verdict::End(WorkerEnd::TooLarge(Worn { bytes, limit_bytes }));
             }
-            Some(limit_bytes) if sample.memory_bytes / WORN_EIGHTHS > limit_bytes / 8 => {
-                Verdict::Worn(Worn {
-                    bytes: sample.memory_bytes,
-                    limit_bytes,
-                })
+            let room = limit_bytes.saturating_sub(first);
+            if bytes > first && bytes > limit_bytes.saturating_sub(room / ROOM_LEFT) {
+                return Verdict::Worn(worn);
             }
-            Some(_) | None => Verdict::Fine,
         }
+        Verdict::Fine
     }
 }
 
@@ -144,11 +168,19 @@ pub(super) enum Computes {
     OnDevice,
 }
 
-/// State, processor time and memory of a process; `None` when it is gone.
-pub(super) fn look(pid: u32) -> Option<(u8, u64, u64)> {
+/// What the kernel tells of a process, its requests left at none; `None` when it is gone.
+pub(super) fn look(pid: u32) -> Option<Sample> {
     let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
     let (state, ticks) = of_stat(&read("stat")?)?;
-    Some((state, ticks, of_status(&read("status")?)))
+    let (memory_bytes, asked_bytes) = of_status(&read("status")?);
+    Some(Sample {
+        state,
+        ticks,
+        memory_bytes,
+        asked_bytes,
+        requests: 0,
+        answered: 0,
+    })
 }
 
 /// The state and the processor time (user and system) of `/proc/<pid>/stat`. The name in it may hold
@@ -162,14 +194,15 @@ fn of_stat(stat: &str) -> Option<(u8, u64)> {
     Some((state, user + system))
 }
 
-/// Memory that is the process's own, in bytes; an exiting process has none.
-fn of_status(status: &str) -> u64 {
+/// Memory that is the process's own, and what it asked for, in bytes; an exiting process has none.
+fn of_status(status: &str) -> (u64, u64) {
     let kibibytes = |key: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(key))?;
         value.split_ascii_whitespace().next()?.parse::<u64>().ok()
     };
     let kept = kibibytes("RssAnon:").unwrap_or(0) + kibibytes("VmSwap:").unwrap_or(0);
-    kept * 1024
+    let asked = kibibytes("VmData:").unwrap_or(0);
+    (kept * 1024, asked * 1024)
 }
 
 #[cfg(test)]
@@ -183,6 +216,7 @@ mod tests {
             state: b'R',
             ticks,
             memory_bytes: 10 * MIB,
+            asked_bytes: 20 * MIB,
             requests: 1,
             answered: 0,
         }
@@ -202,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_stopped_process_is_ended_with_and_without_requests() {
-        let mut dog = Watchdog::new(None, Computes::OnDevice);
+        let mut dog = Watchdog::new(Limits::default(), Computes::OnDevice);
         let stopped = Sample {
             state: b'T',
             requests: 0,
@@ -220,11 +254,11 @@ mod tests {
             state: b'S',
             ..busy(7)
         };
-        let mut dog = Watchdog::new(None, Computes::OnProcessor);
+        let mut dog = Watchdog::new(Limits::default(), Computes::OnProcessor);
         let (looks, end) = looks_until_ended(&mut dog, |_| waiting);
         assert_eq!((looks, end), (IDLE_LOOKS_MAX + 1, WorkerEnd::Hung));
         let lively = |sample: fn(u32) -> Sample, computes| {
-            let mut dog = Watchdog::new(None, computes);
+            let mut dog = Watchdog::new(Limits::default(), computes);
             (1..100).all(|look| dog.judge(sample(look)) == Verdict::Fine)
         };
         let computing = |look: u32| Sample {
@@ -260,20 +294,35 @@ mod tests {
 
     #[test]
     fn growth_is_told_before_the_limit_and_ended_above_it() {
-        let mut dog = Watchdog::new(Some(80 * MIB), Computes::OnProcessor);
-        let mut judged = |mib: u64| {
-            dog.judge(Sample {
-                memory_bytes: mib * MIB,
-                ..busy(mib)
-            })
+        let limits = Limits {
+            declared_bytes: Some(100 * MIB),
+            node_bytes: Some(90 * MIB),
         };
-        assert_eq!(judged(70), Verdict::Fine);
-        let worn = Worn {
-            bytes: 71 * MIB,
-            limit_bytes: 80 * MIB,
+        let judged = |looks: &[(u64, u64)]| {
+            let mut dog = Watchdog::new(limits, Computes::OnProcessor);
+            let looks = looks.iter().map(|(memory, asked)| Sample {
+                memory_bytes: memory * MIB,
+                asked_bytes: asked * MIB,
+                ..busy(*memory)
+            });
+            looks.map(|look| dog.judge(look)).last().unwrap()
         };
-        assert_eq!(judged(71), Verdict::Worn(worn));
-        assert!(matches!(judged(81), Verdict::End(WorkerEnd::TooLarge(_))));
+        let worn = |mib: u64, limit: u64| Worn {
+            bytes: mib * MIB,
+            limit_bytes: limit * MIB,
+        };
+        assert_eq!(judged(&[(10, 20), (10, 89)]), Verdict::Fine);
+        assert_eq!(judged(&[(10, 20), (10, 91)]), Verdict::Worn(worn(91, 100)));
+        assert_eq!(judged(&[(10, 20), (81, 82)]), Verdict::Worn(worn(81, 90)));
+        assert_eq!(
+            judged(&[(85, 97), (85, 97)]),
+            Verdict::Fine,
+            "tight, and not growing"
+        );
+        let end = judged(&[(10, 20), (91, 95)]);
+        assert!(matches!(end, Verdict::Worn(_) | Verdict::End(_)), "{end:?}");
+        let end = judged(&[(10, 20), (101, 20)]);
+        assert_eq!(end, Verdict::End(WorkerEnd::TooLarge(worn(101, 100))));
     }
 
     #[test]
@@ -281,9 +330,9 @@ mod tests {
         let stat = "42 (edge) R (x) S 1 42 42 0 -1 4194560 9 8 7 6 150 50 1 1 20 0 2";
         assert_eq!(of_stat(stat), Some((b'S', 200)));
         assert_eq!(of_stat("nothing"), None);
-        let status = "Name:\tx\nRssAnon:\t  12 kB\nRssFile:\t 99 kB\nVmSwap:\t 8 kB\n";
-        assert_eq!(of_status(status), 20 * 1024);
-        let (_, _, own) = look(std::process::id()).unwrap();
-        assert!(own > 100_000, "{own}");
+        let status = "VmData:\t 70 kB\nRssAnon:\t  12 kB\nRssFile:\t 99 kB\nVmSwap:\t 8 kB\n";
+        assert_eq!(of_status(status), (20 * 1024, 70 * 1024));
+        let own = look(std::process::id()).unwrap();
+        assert!(own.asked_bytes >= own.memory_bytes / 2 && own.memory_bytes > 100_000);
     }
 }
