@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use edge_agent::worker::{
     Call, InferInput, OutputSelection, Request, Tensor, Worker, WorkerHost, WorkerProgram,
-    WorkerSpec,
+    WorkerSettings, WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 use millwright_tests::agent::{AgentOptions, Trial};
@@ -139,6 +139,7 @@ async fn worker(package: &Path) -> Result<Arc<Worker>> {
     let program = WorkerProgram {
         executable: program("edge-agent")?,
         runtime: Some(onnxruntime()?),
+        settings: WorkerSettings::default(),
     };
     let host = WorkerHost::start(program).context("starting the worker host")?;
     let text = std::fs::read_to_string(package.join("model.yaml"))?;

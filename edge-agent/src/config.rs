@@ -15,13 +15,16 @@ use thiserror::Error;
 use crate::connect::{Connector, ProxyUrlError};
 use crate::pipeline::files::{self, FilesError};
 use crate::store::{OutboxLimits, QUOTA_BYTES_MIN};
+use crate::worker::WorkerSettings;
 
 pub use arguments::{
     Arguments, Command, EnrollArguments, HardExampleArguments, HardExampleCommand, HoldArguments,
     Label, LogFormat, NodeArguments, OutputFormat, PipelineCheckArguments, PipelineCommand,
     RunArguments, StatusArguments,
 };
-pub use file::{Cloud, ConfigFile, Mqtt, MqttSource, Page, ProbeQuic, Storage, Transports};
+pub use file::{
+    Cloud, ConfigFile, Mqtt, MqttSource, Page, ProbeQuic, Storage, Transports, WorkerSection,
+};
 
 /// Where the agent keeps its state when nobody says otherwise.
 pub const DATA_DIR: &str = "/var/lib/millwright";
@@ -38,6 +41,9 @@ pub const SUMMARY_WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// Longest summary window: a crash loses the open one.
 pub const SUMMARY_WINDOW_MAX: Duration = Duration::from_secs(3600);
+
+/// Least memory for all workers: ONNX Runtime with the smallest model takes about half of it.
+const WORKER_MIB_MIN: u64 = 64;
 
 /// Sizes in the configuration are in mebibytes.
 const MIB: u64 = 1024 * 1024;
@@ -97,6 +103,17 @@ pub struct RunConfig {
     pub storage: OutboxLimits,
     /// Who may see what pipelines see.
     pub page: Page,
+    /// How models run.
+    pub worker: WorkerConfig,
+}
+
+/// How models run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// How each worker runs.
+    pub settings: WorkerSettings,
+    /// Memory all workers together may use; `None`: what the machine has, less what else needs some.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What to serve.
@@ -212,6 +229,7 @@ impl RunConfig {
             pipelines,
             storage: outbox_limits(file.storage)?,
             page: file.page,
+            worker: worker_config(file.worker)?,
         })
     }
 }
@@ -232,6 +250,25 @@ fn outbox_limits(storage: Storage) -> Result<OutboxLimits, ConfigError> {
         limits.written_per_day_max_bytes = Some(bytes("storage.writtenMibPerDay", mib, MIB)?);
     }
     Ok(limits)
+}
+
+fn worker_config(section: WorkerSection) -> Result<WorkerConfig, ConfigError> {
+    let bytes = |mib: u64| {
+        let bytes = mib.checked_mul(MIB).filter(|_| mib >= WORKER_MIB_MIN);
+        bytes.ok_or_else(|| ConfigError::Value {
+            field: "worker.memoryMib",
+            problem: format!("is {mib}; it must be at least {WORKER_MIB_MIN}"),
+        })
+    };
+    let memory_bytes = section.memory_mib.map(bytes).transpose()?;
+    Ok(WorkerConfig {
+        memory_bytes,
+        settings: WorkerSettings {
+            sandbox: section.sandbox,
+            providers: section.providers,
+            memory_bytes,
+        },
+    })
 }
 
 impl NodeArguments {

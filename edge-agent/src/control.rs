@@ -28,7 +28,7 @@ use edge_core::hold::Hold;
 use edge_core::models::{Fact, Observed, PackageId};
 use edge_core::reconcile::{next_wakeup, reconcile};
 use millwright_proto::ids::Generation;
-use millwright_proto::link::Applied;
+use millwright_proto::link::{Applied, NodeCondition};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -40,6 +40,7 @@ use crate::link::{LinkStatus, ReceivedDesired};
 use crate::serving::models::ActiveModels;
 use crate::storage::{Part, Problems, StorageHealth};
 use activations::Activations;
+pub(crate) use applied::SANDBOX_DEGRADED;
 use applied::{Situation, applied};
 use event::{Event, next_event};
 pub use wish::Wish;
@@ -325,14 +326,35 @@ impl<B: BlobSource> Control<B> {
             observed: &self.observed,
             digest: self.wish.digest(),
             runtime: self.executor.runtime(),
+            gaps: self.executor.gaps(),
             hold: self.hold.as_ref(),
             problems: &self.problems.borrow_and_update().clone(),
         });
+        self.tell_of_gaps(&applied.conditions);
         self.outlets.applied.send_if_modified(|current| {
             let changed = *current != applied;
             *current = applied;
             changed
         });
+    }
+}
+
+impl<B> Control<B> {
+    /// Records once that workers are not confined completely, and once more when that changes.
+    fn tell_of_gaps(&self, conditions: &[NodeCondition]) {
+        let told = self.outlets.applied.borrow();
+        let degraded = |conditions: &[NodeCondition]| {
+            let mut of_type = conditions
+                .iter()
+                .filter(|one| one.r#type == SANDBOX_DEGRADED);
+            of_type.find(|one| one.holds).map(|one| one.message.clone())
+        };
+        let now = degraded(conditions);
+        if now.is_some() && now != degraded(&told.conditions) {
+            let message = now.unwrap_or_default();
+            let journal = &self.outlets.journal;
+            journal.record(Severity::Warning, SANDBOX_DEGRADED, None, &message);
+        }
     }
 }
 

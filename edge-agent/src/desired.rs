@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::data_dir::{DataDirError, Layout, READABLE, read_if_present, replace_file};
 
 pub(crate) use document::list_digest;
-pub use document::{DocumentError, Package, PackageSource, Plan};
+pub use document::{DocumentError, Package, PackageSource, Plan, Replacing};
 use record::Record;
 
 /// Why a desired state is not adopted.

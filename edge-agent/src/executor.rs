@@ -5,6 +5,7 @@
 //! a task of its own, bounded in time, and ends in exactly one [`Outcome`] on the channel to the
 //! control loop; a switch is one atomic store and is done at once.
 
+pub mod budget;
 mod failures;
 pub mod runtime;
 
@@ -13,10 +14,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_core::memory::Claim;
 use edge_core::models::{Fact, Failure, FailureClass, PackageId, WorkerId};
 use edge_core::reconcile::Step;
 use millwright_package::Manifest;
-use millwright_proto::ids::ModelName;
+use millwright_proto::ids::{ModelName, ModelVersion};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -24,7 +26,10 @@ use tokio::time::timeout;
 use crate::desired::{PackageSource, Plan};
 use crate::fetch::{self, BlobSource, Shelf, TrustPolicy};
 use crate::serving::models::ActiveModels;
+use crate::worker::sandbox::Gap;
+use crate::worker::terms::Footing;
 use crate::worker::{InferError, Worker, WorkerSpec};
+use budget::Budget;
 use failures::{golden_failure, start_failure};
 use runtime::Runtime;
 
@@ -49,17 +54,45 @@ pub enum Outcome {
     Started(PackageId, Arc<Worker>),
 }
 
+/// A worker's process, as far as its memory goes.
+struct Process {
+    pid: u32,
+    declared_bytes: Option<u64>,
+}
+
+impl Process {
+    fn of(worker: &Worker) -> Self {
+        Self {
+            pid: worker.pid(),
+            declared_bytes: budget::declared(&worker.spec().manifest),
+        }
+    }
+
+    fn claim(&self) -> Claim {
+        let measured = crate::telemetry::node::process_memory_bytes(&self.pid.to_string());
+        Claim {
+            declared_bytes: self.declared_bytes,
+            measured_bytes: measured.unwrap_or(0),
+        }
+    }
+}
+
 /// Carries out steps.
 pub struct Executor<B> {
     shelf: Shelf,
     trust: TrustPolicy,
     blobs: B,
     runtime: Runtime,
+    budget: Budget,
     models: ActiveModels,
     manifests: BTreeMap<PackageId, Arc<Manifest>>,
     workers: BTreeMap<WorkerId, Arc<Worker>>,
+    /// Every process that is not known to be gone, also those told to end.
+    processes: BTreeMap<WorkerId, Process>,
     downloads: BTreeMap<PackageId, AbortHandle>,
     workers_started: u64,
+    /// What the kernel could not keep the last worker from.
+    gaps: Vec<Gap>,
     outcomes: mpsc::Sender<Outcome>,
 }
 
@@ -69,7 +102,7 @@ impl<B: BlobSource> Executor<B> {
         shelf: Shelf,
         trust: TrustPolicy,
         blobs: B,
-        runtime: Runtime,
+        (runtime, budget): (Runtime, Budget),
         models: ActiveModels,
         outcomes: mpsc::Sender<Outcome>,
     ) -> Self {
@@ -78,11 +111,14 @@ impl<B: BlobSource> Executor<B> {
             trust,
             blobs,
             runtime,
+            budget,
             models,
             manifests: BTreeMap::new(),
             workers: BTreeMap::new(),
+            processes: BTreeMap::new(),
             downloads: BTreeMap::new(),
             workers_started: 0,
+            gaps: Vec::new(),
             outcomes,
         }
     }
@@ -91,6 +127,12 @@ impl<B: BlobSource> Executor<B> {
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// What the kernel here does not keep workers from; empty also before the first has started.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
     }
 
     /// Begins a step. Returns its fact when it is done already.
@@ -107,7 +149,11 @@ impl<B: BlobSource> Executor<B> {
             }
             Step::Drain(package, worker) => return self.drain(package, worker),
             // The process ends with the last handle; that it is gone is reported by its watcher.
-            Step::EndWorker(_, worker) => drop(self.workers.remove(&worker)),
+            Step::EndWorker(_, worker) => {
+                if let Some(worker) = self.workers.remove(&worker) {
+                    self.models.forget(&worker);
+                }
+            }
             Step::Remove(package) => self.remove(package),
         }
         None
@@ -120,10 +166,15 @@ impl<B: BlobSource> Executor<B> {
                 if let Fact::Fetched(package) | Fact::FetchFailed(package, _) = &fact {
                     self.downloads.remove(package);
                 }
-                if let Fact::StartFailed(_, failure) = &fact
-                    && failure.class == FailureClass::RuntimeMissing
-                {
-                    self.runtime.tried(Some(failure.message.clone()));
+                if let Fact::StartFailed(package, failure) = &fact {
+                    self.budget.started(package);
+                    if failure.class == FailureClass::RuntimeMissing {
+                        self.runtime.tried(Some(failure.message.clone()));
+                    }
+                }
+                if let Fact::WorkerGone(_, worker, _) = &fact {
+                    self.workers.remove(worker);
+                    self.processes.remove(worker);
                 }
                 fact
             }
@@ -134,12 +185,24 @@ impl<B: BlobSource> Executor<B> {
             Outcome::Started(package, worker) => {
                 self.workers_started += 1;
                 let id = WorkerId::new(self.workers_started);
+                self.budget.started(&package);
                 self.watch(package.clone(), id, &worker);
+                self.processes.insert(id, Process::of(&worker));
+                self.take_note(&worker);
                 self.workers.insert(id, worker);
                 self.runtime.tried(None);
                 Fact::WorkerReady(package, id)
             }
         }
+    }
+
+    /// Logs what a new worker computes with, and keeps what it is not kept from.
+    fn take_note(&mut self, worker: &Worker) {
+        let Footing { gaps, computing } = worker.footing();
+        let ModelVersion { model, version } = worker.model();
+        let passed_over = computing.passed_over.join("; ");
+        tracing::info!(%model, %version, provider = %computing.provider, passed_over, "a worker holds the model");
+        self.gaps.clone_from(gaps);
     }
 
     /// Ends every worker and waits until they are gone.
@@ -228,6 +291,10 @@ impl<B: BlobSource> Executor<B> {
             Ok(host) => host,
             Err(failure) => return Some(Fact::StartFailed(package, failure)),
         };
+        let running = self.processes.values().map(Process::claim);
+        if let Err(failure) = self.budget.set_aside(&package, &spec, running) {
+            return Some(Fact::StartFailed(package, failure));
+        }
         let outcomes = self.outcomes.clone();
         tokio::spawn(async move {
             let outcome = match host.spawn(spec).await {
@@ -239,21 +306,31 @@ impl<B: BlobSource> Executor<B> {
         None
     }
 
-    /// Reports when the process is gone, without keeping it.
+    /// Reports when the process has grown and when it is gone, without keeping it.
     fn watch(&self, package: PackageId, id: WorkerId, worker: &Worker) {
         let ended = worker.ended();
+        let mut worn = worker.worn();
         let outcomes = self.outcomes.clone();
         tokio::spawn(async move {
-            let end = ended.await;
-            let failure = Failure {
+            tokio::pin!(ended);
+            let failure = |message| Failure {
                 class: FailureClass::WorkerCrash,
-                message: format!("the worker of {} ended by itself: {end}", package.version),
+                message,
             };
-            report(
-                &outcomes,
-                Outcome::Fact(Fact::WorkerGone(package, id, failure)),
-            )
-            .await;
+            let end = loop {
+                tokio::select! {
+                    end = &mut ended => break end,
+                    Ok(()) = worn.changed() => {
+                        let Some(worn) = *worn.borrow_and_update() else { continue };
+                        let message = format!("the worker of {} is replaced: {worn}", package.version);
+                        let fact = Fact::WorkerWorn(package.clone(), id, failure(message));
+                        report(&outcomes, Outcome::Fact(fact)).await;
+                    }
+                }
+            };
+            let message = format!("the worker of {} ended by itself: {end}", package.version);
+            let fact = Fact::WorkerGone(package, id, failure(message));
+            report(&outcomes, Outcome::Fact(fact)).await;
         });
     }
 

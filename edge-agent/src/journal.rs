@@ -148,6 +148,19 @@ fn describe(notice: &Notice) -> (Severity, &'static str, &PackageId, String) {
             package,
             failure.message.clone(),
         ),
+        Notice::WorkerWorn { package, failure } => (
+            Severity::Warning,
+            "WorkerReplaced",
+            package,
+            failure.message.clone(),
+        ),
+        Notice::MadeRoom { package } => {
+            let message = format!(
+                "{} answers no requests, so that its successor fits into memory",
+                package.version
+            );
+            (Severity::Warning, "MadeRoom", package, message)
+        }
         Notice::RolledBack { package, failure } => {
             let message = format!("{}: {}", failure.class.reason(), failure.message);
             (Severity::Warning, "RolledBack", package, message)

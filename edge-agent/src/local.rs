@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use edge_core::models::PackageId;
 use millwright_package::{MANIFEST_FILE, Manifest, ManifestError};
 use thiserror::Error;
 
-use crate::desired::{Package, PackageSource, Plan, list_digest};
+use crate::desired::{Package, PackageSource, Plan, Replacing, list_digest};
 use crate::fetch::{FetchError, TrustPolicy, list_directory};
 use crate::identity::trust::{self, TrustError};
 
@@ -71,7 +70,7 @@ pub fn plan(directory: &Path, trust_keys: &[PathBuf]) -> Result<(Plan, TrustPoli
         },
         source: PackageSource::Directory(directory.to_owned()),
     };
-    let packages = BTreeMap::from([(model, (package, Duration::ZERO))]);
+    let packages = BTreeMap::from([(model, (package, Replacing::default()))]);
     Ok((
         Plan {
             packages,

@@ -61,6 +61,9 @@ pub struct Status {
     /// The library that runs models.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub onnxruntime: Option<RuntimeFacts>,
+    /// What the kernel does not keep a model's process from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// What cannot be stored, and why.
     pub storage: Vec<String>,
     /// What is wrong and what to do, most urgent first; empty when all is well.
@@ -192,6 +195,9 @@ pub struct ModelFacts {
     /// Memory of the worker that answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// What that worker computes with, for example `cpu`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// The hold somebody put on this node.

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  agent process                         │ worker process (same executable, `edge-agent worker`)
-//!  WorkerHost::spawn ── Load, memory ────┼─▶ entry: runtime, sandbox, model
+//!  WorkerHost::spawn ── Load, memory ────┼─▶ entry: library, sandbox, model
 //!  Worker::infer ─ ipc::Lane ─ Run ──────┼─▶ serve ─▶ runtime: copy in, compute, copy out
 //!                         ◀─ Reply ──────┼──
 //! ```
@@ -26,22 +26,25 @@ mod ipc;
 pub(crate) mod numbers;
 mod protocol;
 mod runtime;
-mod sandbox;
+pub mod sandbox;
 mod sequences;
 mod serve;
 pub mod signature;
 pub mod tensor;
+pub mod terms;
+mod watch;
 
 use std::process::Child;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 use edge_core::summary::reduce;
 use edge_ipc::{AsyncControlSocket, Board, Slot};
-use millwright_package::{Datatype, Dim};
+use millwright_package::{Datatype, Dim, Provider};
 use millwright_proto::ids::ModelVersion;
-use tokio::sync::watch;
+use tokio::sync;
 
 pub use call::{Call, Request};
 pub use error::{WorkerEnd, WorkerError};
@@ -56,52 +59,116 @@ pub use tensor::{
     Timing,
 };
 use tensor::{byte_length, string_count};
+use terms::Footing;
+pub use terms::WorkerSettings;
+
+pub use watch::Worn;
+use watch::{Computes, Sample, Verdict, Watchdog};
 
 /// Length given to dynamic dimensions when a worker is warmed without a golden set.
 const WARM_DIM: usize = 1;
+
+/// Memory limits of manifests are in mebibytes.
+const MIB: u64 = 1024 * 1024;
 
 /// A running worker with an open model. Dropping the last handle ends the process.
 #[derive(Debug)]
 pub struct Worker {
     spec: WorkerSpec,
     signature: Signature,
+    footing: Footing,
     lane: Arc<Lane>,
     /// Of a model with a state.
     sequences: Option<Sequences>,
     pid: u32,
-    end: watch::Receiver<Option<WorkerEnd>>,
+    answered: AtomicU64,
+    end: sync::watch::Receiver<Option<WorkerEnd>>,
+    worn: sync::watch::Sender<Option<Worn>>,
+    /// Why the agent ends it, if it does.
+    sentence: Arc<OnceLock<WorkerEnd>>,
 }
 
 impl Worker {
     /// Takes over a process whose model is open.
     fn new(
-        spec: WorkerSpec,
-        signature: Signature,
+        (spec, signature, footing): (WorkerSpec, Signature, Footing),
+        memory_bytes: Option<u64>,
         socket: AsyncControlSocket,
         memory: (Board, Vec<Slot>),
         child: Child,
         host: WorkerHost,
     ) -> Arc<Self> {
         let (board, slots) = memory;
-        let lane = Lane::new(spec.model.clone(), socket, board, slots);
+        let limits = spec.manifest.limits;
+        let within = limits.answer_within;
+        let lane = Lane::new(spec.model.clone(), socket, board, slots, within);
         let sequences = sequences_of(&spec);
-        let (ended, end) = watch::channel(None);
+        let (ended, end) = sync::watch::channel(None);
         let pid = child.id();
         let receiving = Arc::clone(&lane);
+        let sentence: Arc<OnceLock<WorkerEnd>> = Arc::default();
+        let sentenced = Arc::clone(&sentence);
         tokio::spawn(async move {
             receiving.watch_socket().await;
-            ended.send_replace(Some(reap(child).await));
+            let status = reap(child).await;
+            let no_answer = receiving
+                .gave_up_after()
+                .map(|limit| WorkerEnd::NoAnswer(limit.as_secs()));
+            let end = sentenced.get().cloned().or(no_answer).unwrap_or(status);
+            ended.send_replace(Some(end));
             // Until here: the thread that started the process must outlive it.
             drop(host);
         });
-        Arc::new(Self {
+        let declared = limits.memory_mib.map(|mib| u64::from(mib.get()) * MIB);
+        let memory = watch::Limits {
+            declared_bytes: declared,
+            node_bytes: memory_bytes,
+        };
+        let computes = match footing.computing.provider {
+            Provider::Cpu | Provider::Acl | Provider::Xnnpack => Computes::OnProcessor,
+            Provider::Cuda | Provider::Tensorrt | Provider::Openvino => Computes::OnDevice,
+        };
+        let worker = Arc::new(Self {
             spec,
             signature,
+            footing,
             lane,
             sequences,
             pid,
+            answered: AtomicU64::new(0),
             end,
-        })
+            worn: sync::watch::Sender::new(None),
+            sentence,
+        });
+        let watchdog = Watchdog::new(memory, computes);
+        tokio::spawn(look_after(Arc::downgrade(&worker), watchdog));
+        worker
+    }
+
+    /// Looks at the process once. `false`: it is at its end.
+    fn look(&self, watchdog: &mut Watchdog) -> bool {
+        let found = watch::look(self.pid).filter(|_| !self.has_ended());
+        let Some(found) = found else {
+            return false;
+        };
+        let sample = Sample {
+            requests: self.lane.requests(),
+            answered: self.answered.load(Ordering::Relaxed),
+            ..found
+        };
+        match watchdog.judge(sample) {
+            Verdict::Fine => true,
+            Verdict::Worn(worn) => {
+                self.worn.send_replace(Some(worn));
+                true
+            }
+            Verdict::End(end) => {
+                // Only this task sets it, and ends with that.
+                let _ = self.sentence.set(end);
+                self.lane.shut_down();
+                false
+            }
+        }
     }
 
     /// Computes one request.
@@ -122,8 +189,9 @@ impl Worker {
         let mut lease = self.lane.lease().await?;
         let queue = called.elapsed();
         self.fill(&mut lease, &request, &mut call)?;
-        let lease = self.lane.submit(lease)?.answered().await?;
-        self.collect(lease, &mut call)?;
+        let answered = self.lane.submit(lease)?.answered().await;
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.collect(answered?, &mut call)?;
         let infer = called.elapsed().saturating_sub(queue);
         call.timing = Timing { queue, infer };
         call.into_output()
@@ -154,8 +222,9 @@ impl Worker {
         let mut lease = self.lane.lease_blocking()?;
         let queue = called.elapsed();
         self.fill(&mut lease, request, call)?;
-        let lease = self.lane.submit(lease)?.answered_blocking()?;
-        self.collect(lease, call)?;
+        let answered = self.lane.submit(lease)?.answered_blocking();
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.collect(answered?, call)?;
         let infer = called.elapsed().saturating_sub(queue);
         call.timing = Timing { queue, infer };
         Ok(())
@@ -209,6 +278,11 @@ impl Worker {
         }
     }
 
+    /// Resolves each time the worker is found near its memory limit; never, once it is gone.
+    pub fn worn(&self) -> sync::watch::Receiver<Option<Worn>> {
+        self.worn.subscribe()
+    }
+
     /// Whether the process is gone already.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -225,6 +299,12 @@ impl Worker {
     #[must_use]
     pub const fn spec(&self) -> &WorkerSpec {
         &self.spec
+    }
+
+    /// How it is confined and what it computes with.
+    #[must_use]
+    pub const fn footing(&self) -> &Footing {
+        &self.footing
     }
 
     /// Its process id.
@@ -371,6 +451,19 @@ impl Worker {
             tensors: tensors.collect(),
             outputs: OutputSelection::All,
             sequence: None,
+        }
+    }
+}
+
+/// Looks at a worker until it is gone or nobody needs it.
+async fn look_after(worker: Weak<Worker>, mut watchdog: Watchdog) {
+    loop {
+        tokio::time::sleep(watch::EVERY).await;
+        let Some(worker) = worker.upgrade() else {
+            return;
+        };
+        if !worker.look(&mut watchdog) {
+            return;
         }
     }
 }

@@ -13,3 +13,4 @@ mod storm;
 mod swap;
 mod tidy;
 mod transport;
+mod workers;

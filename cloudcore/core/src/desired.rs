@@ -44,11 +44,23 @@ pub struct Slot {
     pub package: Digest,
     /// How long the replaced worker stays warm, in milliseconds.
     pub prove_for_ms: u32,
+    /// Whether the replaced worker may end first where both do not fit into memory.
+    pub gap: Gap,
     /// Set when an operator adopted the version from the node: the generation of the deployment whose
     /// nodes the node was among, or [`NO_DEPLOYMENT`]. The slot stays as it is until that deployment
     /// says something new, or until one takes the node that had none: what the restored deployments
     /// still say is older than what was adopted.
     pub adopted: Option<u64>,
+}
+
+/// What happens on a node whose memory does not hold both versions of a model at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gap {
+    /// The change waits, and the version before it serves on.
+    #[default]
+    Refused,
+    /// The version before it ends first.
+    Allowed,
 }
 
 /// In [`Slot::adopted`]: no deployment had the node. Generations of deployments begin with 1.

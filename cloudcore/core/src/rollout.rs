@@ -32,6 +32,8 @@ use millwright_proto::ids::{ModelVersion, NodeName};
 
 pub use progress::{Case, Progress, advance};
 
+use crate::desired::Gap;
+
 use self::budget::Budget;
 use self::gate::Verdict;
 use self::waves::WaveSpec;
@@ -45,6 +47,8 @@ pub struct Strategy {
     pub budget: Budget,
     /// How long the replaced version stays loaded on a node, in milliseconds.
     pub prove_for_ms: u32,
+    /// Whether the replaced version may end first where both do not fit into memory.
+    pub gap: Gap,
 }
 
 /// One rollout.

@@ -106,6 +106,9 @@ pub(crate) struct StoredSlot {
     pub(crate) package: Digest,
     /// How long the replaced worker stays warm.
     pub(crate) prove_for_ms: u32,
+    /// Whether the replaced worker may end first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) allow_gap: bool,
     /// The generation that first said all of this.
     pub(crate) since: u64,
     /// The deployment's generation when an operator took the version over from the node.

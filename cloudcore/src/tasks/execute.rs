@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use fleet_api::{ModelDeployment, Node, Rollout, Severity, Site};
 use fleet_core::Plan;
+use fleet_core::desired::Gap;
 use fleet_core::plan::{self, NewDesired, Regarding};
 use jiff::Timestamp;
 use millwright_proto::ids::{Generation, ModelName, NodeName, NodeUid};
@@ -114,6 +115,7 @@ async fn set_desired(
         };
         models.push(link::ModelSlot {
             prove_for_ms: slot.prove_for_ms,
+            allow_gap: slot.gap == Gap::Allowed,
             ..package
         });
     }
@@ -169,6 +171,7 @@ fn content(desired: &NewDesired) -> StoredContent {
         version: slot.version.to_string(),
         package: slot.package,
         prove_for_ms: slot.prove_for_ms,
+        allow_gap: slot.gap == Gap::Allowed,
         since: since(model).get(),
         adopted: slot.adopted,
     });

@@ -27,6 +27,18 @@ pub struct DesiredSlot {
     pub package: PackageId,
     /// How long the version it replaces stays warm.
     pub prove_for: Duration,
+    /// Whether the version it replaces may end first.
+    pub gap: Gap,
+}
+
+/// What happens when both versions of a swap do not fit into memory at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gap {
+    /// The swap waits, and the version before it serves on.
+    #[default]
+    Refused,
+    /// The version before it ends first; nobody answers until the new one is loaded.
+    Allowed,
 }
 
 impl Desired {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millwright_proto::ids::{Generation, ModelName};
 
-use crate::desired::{Desired, DesiredSlot};
+use crate::desired::{Desired, DesiredSlot, Gap};
 use crate::models::Observed;
 
 /// A hold in force.
@@ -59,7 +59,14 @@ pub fn freeze(desired: &Desired, observed: &Observed) -> Desired {
         let last = slot.activated.last().filter(|_| stays);
         let package = active.or(last)?.clone();
         let prove_for = wanted.map_or(Duration::ZERO, |wanted| wanted.prove_for);
-        Some((model.clone(), DesiredSlot { package, prove_for }))
+        // Nothing is swapped under a hold, so nothing has to make room.
+        let gap = Gap::Refused;
+        let slot = DesiredSlot {
+            package,
+            prove_for,
+            gap,
+        };
+        Some((model.clone(), slot))
     });
     Desired {
         generation: desired.generation,

@@ -111,6 +111,14 @@ impl Attempt {
         }
     }
 
+    /// Whether it failed last because there was not enough memory.
+    #[must_use]
+    pub fn lacks_memory(&self) -> bool {
+        self.last
+            .as_ref()
+            .is_some_and(|last| last.class == FailureClass::Memory)
+    }
+
     /// Whether the step runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -153,6 +161,8 @@ pub enum Life {
     Active {
         /// The worker.
         worker: WorkerId,
+        /// Another worker in its place.
+        relief: Relief,
     },
     /// Was active and was replaced; its files stay. Its worker stays warm until the deadline in
     /// [`Rest::Warm`], so that going back costs nothing while its successor is unproven.
@@ -192,6 +202,35 @@ pub enum Golden {
     Running,
     /// Every output was within its tolerance on this device.
     Passed,
+}
+
+/// The worker that is to take over from one that has become too large, in the same version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// None is needed.
+    None,
+    /// It is being started. Left to `Loaded`; a start that does not fit into memory ends the large one
+    /// instead.
+    Starting(Attempt),
+    /// It holds the model, and takes over once the golden set passed.
+    Loaded {
+        /// The worker.
+        worker: WorkerId,
+        /// Its golden run.
+        golden: Golden,
+    },
+}
+
+/// Whether a version gave way to its successor for lack of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// None was made.
+    #[default]
+    NotMade,
+    /// The version before it ended for this desired generation; nobody answers until this one does.
+    Made(Generation),
+    /// It did not help for this generation: the version before it is brought back, and stays.
+    Useless(Generation),
 }
 
 /// What became of the worker of a [`Life::Retained`] package.
@@ -264,6 +303,8 @@ pub struct Slot {
     pub activated: Vec<PackageId>,
     /// Workers to be ended.
     pub retiring: BTreeMap<WorkerId, Retiring>,
+    /// Whether memory was made for the desired version.
+    pub room: Room,
 }
 
 impl Slot {
@@ -271,7 +312,7 @@ impl Slot {
     #[must_use]
     pub fn active(&self) -> Option<(&PackageId, WorkerId)> {
         self.lives.iter().find_map(|(package, life)| match life {
-            Life::Active { worker } => Some((package, *worker)),
+            Life::Active { worker, .. } => Some((package, *worker)),
             Life::Wanted { .. }
             | Life::Staged { .. }
             | Life::Verified { .. }
@@ -281,6 +322,26 @@ impl Slot {
             | Life::Failed { .. }
             | Life::Removing => None,
         })
+    }
+
+    /// Whether any worker of the model is in memory, or about to be out of it.
+    #[must_use]
+    pub fn has_worker(&self) -> bool {
+        let holds = |life: &Life| match life {
+            Life::Warmed { .. }
+            | Life::Active { .. }
+            | Life::Retained {
+                rest: Rest::Warm { .. } | Rest::Draining { .. },
+            } => true,
+            Life::Wanted { .. }
+            | Life::Staged { .. }
+            | Life::Verified { .. }
+            | Life::Retained { rest: Rest::Cold }
+            | Life::RolledBack { .. }
+            | Life::Failed { .. }
+            | Life::Removing => false,
+        };
+        !self.retiring.is_empty() || self.lives.values().any(holds)
     }
 
     /// Notes that `package` answers requests now.

@@ -15,10 +15,10 @@ mod wakeup;
 
 use std::time::Duration;
 
-use millwright_proto::ids::ModelName;
+use millwright_proto::ids::{Generation, ModelName};
 
-use crate::desired::{Desired, DesiredSlot};
-use crate::models::{Golden, Life, Observed, PackageId, Rest, Slot, Told, WorkerId};
+use crate::desired::{Desired, DesiredSlot, Gap};
+use crate::models::{Golden, Life, Observed, PackageId, Relief, Rest, Room, Slot, Told, WorkerId};
 
 pub use wakeup::next_wakeup;
 
@@ -84,6 +84,10 @@ pub fn reconcile(desired: &Desired, observed: &Observed, now: Duration) -> Vec<S
     let mut steps = Vec::new();
     for (model, slot) in &observed.slots {
         let wanted = desired.slots.get(model);
+        let wanted = wanted.map(|slot| Wish {
+            slot,
+            generation: desired.generation,
+        });
         take_over(model, wanted, slot, &mut steps);
         for (package, life) in &slot.lives {
             let role = role_of(package, wanted, slot);
@@ -104,8 +108,15 @@ pub fn reconcile(desired: &Desired, observed: &Observed, now: Duration) -> Vec<S
     steps
 }
 
+/// What is wanted of one model.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    slot: &'a DesiredSlot,
+    generation: Generation,
+}
+
 /// Decides which worker answers the requests for the model.
-fn take_over(model: &ModelName, wanted: Option<&DesiredSlot>, slot: &Slot, steps: &mut Vec<Step>) {
+fn take_over(model: &ModelName, wanted: Option<Wish<'_>>, slot: &Slot, steps: &mut Vec<Step>) {
     let Some(wanted) = wanted else {
         if slot.active().is_some() {
             steps.push(Step::Withdraw(model.clone()));
@@ -113,15 +124,48 @@ fn take_over(model: &ModelName, wanted: Option<&DesiredSlot>, slot: &Slot, steps
         return;
     };
     let active = slot.active().map(|(package, _)| package);
-    if active == Some(&wanted.package) {
+    if let Some((package, Life::Active { relief, .. })) =
+        active.and_then(|active| slot.lives.get_key_value(active))
+        && let Some(worker) = relief.ready()
+    {
+        steps.push(Step::Switch(package.clone(), worker));
         return;
     }
-    let successor = std::iter::once(&wanted.package)
+    if active == Some(&wanted.slot.package) {
+        return;
+    }
+    if active.is_some() && needs_room(wanted, slot) {
+        steps.push(Step::Withdraw(model.clone()));
+        return;
+    }
+    let successor = std::iter::once(&wanted.slot.package)
         .chain(fallback(wanted, slot))
         .find_map(|package| Some((package, ready_worker(slot.lives.get(package)?)?)));
     if let Some((package, worker)) = successor {
         steps.push(Step::Switch(package.clone(), worker));
     }
+}
+
+/// Whether the active version has to end so that the desired one fits into memory, which it may, once.
+fn needs_room(wanted: Wish<'_>, slot: &Slot) -> bool {
+    let blocked = matches!(
+        slot.lives.get(&wanted.slot.package),
+        Some(Life::Verified { start }) if start.lacks_memory()
+    );
+    let tried = matches!(
+        slot.room,
+        Room::Made(generation) | Room::Useless(generation) if generation == wanted.generation
+    );
+    blocked && wanted.slot.gap == Gap::Allowed && !tried
+}
+
+/// Whether the version before the desired one made room for it and is not to come back meanwhile.
+fn gave_way(wanted: Wish<'_>, slot: &Slot) -> bool {
+    let on_its_way = matches!(
+        slot.lives.get(&wanted.slot.package),
+        Some(Life::Verified { .. } | Life::Warmed { .. })
+    );
+    on_its_way && slot.room == Room::Made(wanted.generation)
 }
 
 /// The worker of a package that could answer requests at once.
@@ -151,11 +195,11 @@ fn ready_worker(life: &Life) -> Option<WorkerId> {
     }
 }
 
-fn role_of(package: &PackageId, wanted: Option<&DesiredSlot>, slot: &Slot) -> Role {
+fn role_of(package: &PackageId, wanted: Option<Wish<'_>>, slot: &Slot) -> Role {
     let Some(wanted) = wanted else {
         return Role::Unwanted;
     };
-    if wanted.package == *package {
+    if wanted.slot.package == *package {
         Role::Desired
     } else if fallback(wanted, slot) == Some(package) {
         Role::Fallback
@@ -170,8 +214,8 @@ fn role_of(package: &PackageId, wanted: Option<&DesiredSlot>, slot: &Slot) -> Ro
 /// activated last, so that after a restart the node serves what it served before, and what comes
 /// before the desired one when that was given up. A desired version that merely restarts after a
 /// crash has no other brought up: two copies in memory would help nobody.
-fn fallback<'a>(wanted: &DesiredSlot, slot: &'a Slot) -> Option<&'a PackageId> {
-    if slot.active().is_some() {
+fn fallback<'a>(wanted: Wish<'_>, slot: &'a Slot) -> Option<&'a PackageId> {
+    if slot.active().is_some() || gave_way(wanted, slot) {
         return None;
     }
     let newest_first = || slot.activated.iter().rev();
@@ -186,7 +230,7 @@ fn fallback<'a>(wanted: &DesiredSlot, slot: &'a Slot) -> Option<&'a PackageId> {
     };
     ready
         .or_else(on_disk)
-        .filter(|package| **package != wanted.package)
+        .filter(|package| **package != wanted.slot.package)
 }
 
 /// The next step in the life of one package.
@@ -220,7 +264,17 @@ fn advance(package: &PackageId, life: &Life, role: Role, now: Duration) -> Optio
         Life::RolledBack { again, .. } | Life::Failed { again, .. } => (role == Role::Desired
             && again.is_some_and(|again| again <= now))
         .then(|| Step::Verify(package.clone())),
-        Life::Active { .. } | Life::Removing => None,
+        Life::Active { relief, .. } => match relief {
+            Relief::Starting(start) => start
+                .is_due(now)
+                .then(|| Step::StartWorker(package.clone())),
+            Relief::Loaded {
+                worker,
+                golden: Golden::Due,
+            } => Some(Step::RunGolden(package.clone(), *worker)),
+            Relief::None | Relief::Loaded { .. } => None,
+        },
+        Life::Removing => None,
     }
 }
 

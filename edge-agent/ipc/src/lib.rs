@@ -19,17 +19,19 @@
 //! nothing that was checked can change afterwards. A wait has a limit. The memory is sealed: neither side can shrink it
 //! under the other, which would turn an access into SIGBUS.
 //!
-//! This is the only crate with `unsafe`: mapping, unmapping, copying, the words of the board, and registering the socket
-//! with tokio, each with its reason.
+//! This is the only crate with `unsafe`: mapping, unmapping, copying, the words of the board, registering the socket
+//! with tokio, and closing what a process was started with, each with its reason.
 
 pub mod async_socket;
 pub mod bell;
 pub mod board;
+mod inherited;
 pub mod memory;
 pub mod socket;
 
 pub use async_socket::AsyncControlSocket;
 pub use bell::Bell;
 pub use board::{Board, SLOTS_MAX, region_bytes};
+pub use inherited::close_inherited;
 pub use memory::{MemoryError, Region, Slot};
 pub use socket::{ControlSocket, MESSAGE_BYTES_MAX, Received, SocketError};

@@ -13,6 +13,7 @@ use super::stop::Stop;
 use crate::config::{RunConfig, SUMMARY_WINDOW};
 use crate::control::{Control, Outlets, Wish};
 use crate::data_dir::Layout;
+use crate::executor::budget::Budget;
 use crate::executor::runtime::Runtime;
 use crate::executor::{Executor, OUTCOMES_WAITING_MAX};
 use crate::fetch::{BlobSource, Shelf, TrustPolicy};
@@ -45,7 +46,7 @@ impl Running {
         base: &Base,
         parts: ControlParts<B>,
     ) -> Self {
-        let runtime = Runtime::find(config.onnxruntime.clone());
+        let runtime = Runtime::find(config.onnxruntime.clone(), config.worker.settings.clone());
         match (runtime.problem(), runtime.library()) {
             (Some(problem), _) => {
                 parts
@@ -54,13 +55,15 @@ impl Running {
             }
             (None, library) => tracing::info!(library = ?library, "ONNX Runtime found"),
         }
+        let budget = Budget::new(config.worker.memory_bytes);
+        tracing::info!(memory_bytes = ?budget.bytes(), "memory that workers may use");
         let (outcome_sender, outcomes) = mpsc::channel(OUTCOMES_WAITING_MAX);
         let models = base.models.clone();
         let executor = Executor::new(
             parts.shelf.clone(),
             parts.trust,
             parts.blobs,
-            runtime,
+            (runtime, budget),
             models.clone(),
             outcome_sender,
         );

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use edge_core::link::Probing;
+use millwright_package::Provider;
 use millwright_pipeline::{
     ApiVersion, BackPressure, Kind, Metadata, MqttSink, Payload, Pipeline, PipelineError, Qos,
     Sink, Source, Spec, Topic, When,
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use super::ConfigError;
 use crate::camera_page::token::PageToken;
 use crate::connect::ProxySetting;
+use crate::worker::sandbox::Strictness;
 
 /// The configuration file. Every key is optional, unknown ones are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -40,6 +42,9 @@ pub struct ConfigFile {
     /// The page that shows what pipelines see.
     #[serde(default)]
     pub page: Page,
+    /// How models run.
+    #[serde(default)]
+    pub worker: WorkerSection,
 }
 
 /// The page that shows what pipelines see.
@@ -50,6 +55,23 @@ pub struct Page {
     /// none. Default: the first line of `page-token` in the data directory, which is made when `http` can be reached
     /// from outside.
     pub token: Option<PageToken>,
+}
+
+/// How models run: one process for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkerSection {
+    /// `required` refuses to open a model where the kernel cannot confine its process completely; `best-effort`
+    /// opens it and says what is missing. Default `best-effort`.
+    #[serde(default)]
+    pub sandbox: Strictness,
+    /// What models may be computed with, best first: `tensorrt`, `cuda`, `openvino`, `acl`, `xnnpack`, `cpu`, which is
+    /// always tried last. Default: what the manifest of each model prefers.
+    #[serde(default)]
+    pub providers: Vec<Provider>,
+    /// Mebibytes all workers together may use, 64 or more. Default: seven eighths of what the machine or the
+    /// container has.
+    pub memory_mib: Option<u64>,
 }
 
 /// How much disk unsent summaries and events may use.

@@ -10,12 +10,16 @@ use edge_core::hold::Hold;
 
 use crate::executor::runtime::Runtime;
 use crate::storage::{self, Problems};
+use crate::worker::sandbox::{self, Gap};
 
 /// Type of the condition that a hold makes; cloudcore knows it.
 const HELD: &str = "Held";
 
 /// Type of the condition of a disk that refuses.
 const STORAGE_FAILING: &str = "StorageFailing";
+
+/// Type of the condition of a kernel that cannot confine workers completely.
+pub(crate) const SANDBOX_DEGRADED: &str = "SandboxDegraded";
 
 /// Longest message of a slot or condition, in characters: all of a node must fit one frame.
 const MESSAGE_CHARS_MAX: usize = 1024;
@@ -26,6 +30,7 @@ pub(super) struct Situation<'a> {
     pub(super) observed: &'a Observed,
     pub(super) digest: Option<Digest>,
     pub(super) runtime: &'a Runtime,
+    pub(super) gaps: &'a [Gap],
     pub(super) hold: Option<&'a Hold>,
     pub(super) problems: &'a Problems,
 }
@@ -40,6 +45,7 @@ pub(super) fn applied(situation: &Situation<'_>) -> Applied {
             runtime_missing(situation.runtime),
             held(situation.hold),
             storage_failing(situation.problems),
+            sandbox_degraded(situation.gaps),
         ],
     }
 }
@@ -80,6 +86,28 @@ fn storage_failing(problems: &Problems) -> NodeCondition {
         }
         .to_owned(),
         message: told.as_deref().map(shortened).unwrap_or_default(),
+    }
+}
+
+/// The condition of workers that are not confined completely.
+pub(super) fn sandbox_degraded(gaps: &[Gap]) -> NodeCondition {
+    let message = match gaps {
+        [] => String::new(),
+        gaps => shortened(&format!(
+            "{}; a kernel of 5.13 or later with Landlock can, and `worker.sandbox: required` in edge-agent.yaml refuses to open models without",
+            sandbox::listed(gaps)
+        )),
+    };
+    NodeCondition {
+        r#type: SANDBOX_DEGRADED.to_owned(),
+        holds: !gaps.is_empty(),
+        reason: if gaps.is_empty() {
+            "Confined"
+        } else {
+            "KernelCannot"
+        }
+        .to_owned(),
+        message,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge_core::desired::{Desired, DesiredSlot};
+use edge_core::desired::{Desired, DesiredSlot, Gap};
 use edge_core::models::PackageId;
 use millwright_package::{FileEntry, FileList, FileListError, PackagePathError};
 use millwright_proto::digest::DigestError;
@@ -48,10 +48,19 @@ pub enum DocumentError {
 /// What a desired document asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Per model: the package, and how long the replaced one stays warm.
-    pub packages: BTreeMap<ModelName, (Package, Duration)>,
+    /// Per model: the package, and how its version replaces another.
+    pub packages: BTreeMap<ModelName, (Package, Replacing)>,
     /// Length of a summary window; `None`: the agent's own default.
     pub summary_window: Option<Duration>,
+}
+
+/// How a version replaces the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replacing {
+    /// How long the replaced one stays warm.
+    pub prove_for: Duration,
+    /// Whether it may end first.
+    pub gap: Gap,
 }
 
 /// A package that is to run, and where to get it.
@@ -110,9 +119,16 @@ impl Plan {
                     bundle: String::from_utf8_lossy(&slot.bundle).into_owned(),
                 },
             };
-            let prove_for = Duration::from_millis(slot.prove_for_ms.into());
+            let replacing = Replacing {
+                prove_for: Duration::from_millis(slot.prove_for_ms.into()),
+                gap: if slot.allow_gap {
+                    Gap::Allowed
+                } else {
+                    Gap::Refused
+                },
+            };
             if packages
-                .insert(model.clone(), (package, prove_for))
+                .insert(model.clone(), (package, replacing))
                 .is_some()
             {
                 return Err(DocumentError::Duplicate(model));
@@ -128,10 +144,11 @@ impl Plan {
     /// The plan as edge-core sees it.
     #[must_use]
     pub fn desired(&self, generation: Generation) -> Desired {
-        let slots = self.packages.iter().map(|(model, (package, prove_for))| {
+        let slots = self.packages.iter().map(|(model, (package, replacing))| {
             let slot = DesiredSlot {
                 package: package.id.clone(),
-                prove_for: *prove_for,
+                prove_for: replacing.prove_for,
+                gap: replacing.gap,
             };
             (model.clone(), slot)
         });

@@ -18,6 +18,7 @@ fn document(version: &str) -> Bytes {
                 size_bytes: 10,
             }],
             prove_for_ms: 30_000,
+            allow_gap: false,
         }],
         summary_window_ms: 5_000,
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use edge_core::models::{Failure, FailureClass};
 
-use crate::worker::{WorkerHost, WorkerProgram};
+use crate::worker::{WorkerHost, WorkerProgram, WorkerSettings};
 
 /// Directories of Debian, Fedora and of hand-made installations, looked through in this order.
 const DIRECTORIES: [&str; 7] = [
@@ -29,6 +29,7 @@ const LIBRARY: &str = "libonnxruntime.so";
 #[derive(Debug)]
 pub struct Runtime {
     configured: Option<PathBuf>,
+    settings: WorkerSettings,
     executable: Option<PathBuf>,
     state: State,
     /// What the last worker said that could not load the library.
@@ -45,11 +46,12 @@ enum State {
 
 impl Runtime {
     /// Looks for the library: only at `configured` when that is given, else in the usual places and
-    /// beside this program.
+    /// beside this program. Workers run as `settings` say.
     #[must_use]
-    pub fn find(configured: Option<PathBuf>) -> Self {
+    pub fn find(configured: Option<PathBuf>, settings: WorkerSettings) -> Self {
         let mut runtime = Self {
             configured,
+            settings,
             executable: std::env::current_exe().ok(),
             state: State::Missing {
                 problem: String::new(),
@@ -101,7 +103,8 @@ impl Runtime {
         self.state = match self.locate() {
             Err(problem) => State::Missing { problem },
             Ok(library) => {
-                let program = WorkerProgram::this_executable(Some(library.clone()));
+                let program =
+                    WorkerProgram::this_executable(Some(library.clone()), self.settings.clone());
                 match WorkerHost::start(program) {
                     Ok(host) => State::Found { library, host },
                     Err(error) => State::Missing {
@@ -170,7 +173,7 @@ mod tests {
     fn a_missing_library_says_how_to_give_it_and_is_found_when_it_appears() {
         let dir = tempfile::tempdir().unwrap();
         let library = dir.path().join(LIBRARY);
-        let mut runtime = Runtime::find(Some(library.clone()));
+        let mut runtime = Runtime::find(Some(library.clone()), WorkerSettings::default());
         let failure = runtime.host().unwrap_err();
         assert_eq!(failure.class, FailureClass::RuntimeMissing);
         for word in [

@@ -82,6 +82,14 @@ impl ActiveModels {
         self.change(|table| table.active.remove(model).map(|active| active.worker))
     }
 
+    /// Takes `worker` out, if it is the one that answers: it is about to end.
+    pub fn forget(&self, worker: &Arc<Worker>) {
+        self.change(|table| {
+            let answers = |_: &ModelName, active: &mut Active| !Arc::ptr_eq(&active.worker, worker);
+            table.active.retain(answers);
+        });
+    }
+
     /// Says which models should answer requests; readiness is judged by it.
     pub fn expect(&self, models: BTreeSet<ModelName>) {
         self.change(|table| table.expected = models);

@@ -24,6 +24,11 @@ pub fn advice(status: &Status) -> Vec<String> {
     {
         told.push(format!("No model can run: {}.", runtime.message));
     }
+    if let Some(gaps) = &status.sandbox {
+        told.push(format!(
+            "Models are not shut in completely on this machine: {gaps}."
+        ));
+    }
     for problem in &status.storage {
         told.push(format!(
             "The disk refuses to store something ({problem}). Models run on; what they did since is kept in \

@@ -11,6 +11,7 @@ use super::{
     BacklogFacts, CertificateFacts, DesiredFacts, DiskFacts, HoldFacts, LinkFacts, ModelFacts,
     NodeStatus, RuntimeFacts, Status, advice,
 };
+use crate::control::SANDBOX_DEGRADED;
 use crate::data_dir::Layout;
 use crate::desired::DesiredStore;
 use crate::hold;
@@ -151,6 +152,7 @@ impl Sources {
             pipelines: self.pipelines.facts(),
             hold: self.hold.borrow().as_ref().map(hold_facts),
             onnxruntime: runtime(&applied),
+            sandbox: degraded(&applied),
             storage: self
                 .storage
                 .borrow()
@@ -185,6 +187,7 @@ impl Sources {
             });
             facts.active = worker.model().version.to_string();
             facts.memory_bytes = worker.memory_bytes();
+            facts.provider = Some(worker.footing().computing.provider.to_string());
         }
         for (version, counters) in self.recorder.counters().models {
             if let Some(facts) = models.get_mut(version.model.as_str()) {
@@ -311,6 +314,12 @@ fn runtime(applied: &Applied) -> Option<RuntimeFacts> {
         found: !told.holds,
         message: told.message.clone(),
     })
+}
+
+fn degraded(applied: &Applied) -> Option<String> {
+    let mut conditions = applied.conditions.iter();
+    let told = conditions.find(|condition| condition.r#type == SANDBOX_DEGRADED)?;
+    told.holds.then(|| told.message.clone())
 }
 
 const fn state_name(state: SlotState) -> &'static str {

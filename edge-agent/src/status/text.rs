@@ -162,7 +162,7 @@ fn models(models: &[ModelFacts], running: bool, out: &mut String) {
     }
     let mut rows = vec![
         [
-            "MODEL", "ANSWERS", "WANTED", "STATE", "REQUESTS", "ERRORS", "MEMORY",
+            "MODEL", "ANSWERS", "WANTED", "STATE", "REQUESTS", "ERRORS", "MEMORY", "COMPUTED",
         ]
         .map(str::to_owned),
     ];
@@ -183,6 +183,7 @@ fn models(models: &[ModelFacts], running: bool, out: &mut String) {
             count(facts.requests),
             count(facts.errors),
             facts.memory_bytes.map_or("-".to_owned(), bytes),
+            or_dash(facts.provider.as_deref().unwrap_or_default()),
         ]
     }));
     table(&rows, out);
@@ -214,7 +215,7 @@ fn pipelines(pipelines: &[PipelineFacts], now: u64, out: &mut String) {
 
 fn table(rows: &[[String; 7]], out: &mut String) {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
+    let widths: Vec<usize> = (0..8).map(width).collect();
     out.push('\n');
     for row in rows {
         let cells = row.iter().zip(&widths);
@@ -314,6 +315,7 @@ mod tests {
                 state: "pending".to_owned(),
                 requests: 7,
                 memory_bytes: Some(1 << 20),
+                provider: Some("cpu".to_owned()),
                 ..ModelFacts::default()
             }],
             advice: vec!["Do this.".to_owned()],
@@ -329,7 +331,7 @@ mod tests {
             "1.0 KiB of 4.0 KiB; 512 B of 2.0 KiB written today",
             "generation 17; 18 has arrived and waits",
             "since 16 min 40 s, for another 16 min 40 s: audit",
-            "detector  1        2       pending  7         0       1.0 MiB",
+            "detector  1        2       pending  7         0       1.0 MiB  cpu",
             "  * Do this.",
         ] {
             assert!(text.contains(words), "{words}\n{text}");

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::protocol::ProtocolError;
 use super::signature::SignatureError;
+use super::watch::Worn;
 
 /// Why a worker could not be started.
 #[derive(Debug, Error)]
@@ -100,12 +101,39 @@ pub enum WorkerEnd {
     /// By itself, with this exit code.
     #[error("exit code {0}")]
     Exited(i32),
-    /// By a signal: 9 when it was killed (also by the kernel, out of memory), 11 for a crash.
-    #[error("signal {0}")]
+    /// By a signal that the agent did not send.
+    #[error("signal {0}{meaning}", meaning = meaning(*.0))]
     Signalled(i32),
+    /// The agent ended it: it was stopped and did not go on.
+    #[error("it was stopped (SIGSTOP) and did not go on, so the agent ended it")]
+    Stopped,
+    /// The agent ended it: a request waited and nothing was computed.
+    #[error("it hung: a request waited and nothing was computed, so the agent ended it")]
+    Hung,
+    /// The agent ended it: a request took longer than the manifest allows.
+    #[error(
+        "it gave no answer within {0} s (spec.limits.answerSeconds of the manifest), so the agent ended it"
+    )]
+    NoAnswer(u64),
+    /// The agent ended it: it had more memory than it may have.
+    #[error("{0}, so the agent ended it")]
+    TooLarge(Worn),
     /// The system did not say.
     #[error("unknown exit status")]
     Unknown,
+}
+
+/// What a signal says about a worker.
+const fn meaning(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGSEGV | libc::SIGBUS => ": it crashed (invalid memory access)",
+        libc::SIGILL => ": it crashed (an instruction this processor lacks)",
+        libc::SIGFPE => ": it crashed (arithmetic)",
+        libc::SIGABRT => ": it gave up by itself",
+        libc::SIGKILL => ": it was killed, by somebody or by the kernel for lack of memory",
+        libc::SIGSYS => ": it made a system call that no honest worker makes",
+        _ => "",
+    }
 }
 
 impl From<ExitStatus> for WorkerEnd {

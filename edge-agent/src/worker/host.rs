@@ -16,7 +16,9 @@ use millwright_proto::ids::ModelVersion;
 use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{self, Answer, Load, LoadFailure, REGION_BYTES, SLOTS, Shape, StatePort};
+use super::sandbox::Gap;
 use super::signature::Signature;
+use super::terms::{Footing, Terms, WorkerSettings};
 use super::{Worker, WorkerError};
 
 /// Longest time from starting the process to an open model. A 500 MB model on an SD card takes about
@@ -33,15 +35,18 @@ pub struct WorkerProgram {
     pub executable: PathBuf,
     /// Path of ONNX Runtime's shared library; `None` when the configuration names none.
     pub runtime: Option<PathBuf>,
+    /// How they run.
+    pub settings: WorkerSettings,
 }
 
 impl WorkerProgram {
     /// This very executable, also if its file has been replaced by an update since it started.
     #[must_use]
-    pub fn this_executable(runtime: Option<PathBuf>) -> Self {
+    pub fn this_executable(runtime: Option<PathBuf>, settings: WorkerSettings) -> Self {
         Self {
             executable: PathBuf::from("/proc/self/exe"),
             runtime,
+            settings,
         }
     }
 }
@@ -63,6 +68,7 @@ pub struct WorkerSpec {
 pub struct WorkerHost {
     starts: mpsc::Sender<Start>,
     runtime: Option<PathBuf>,
+    settings: Arc<WorkerSettings>,
 }
 
 #[derive(Debug)]
@@ -91,6 +97,7 @@ impl WorkerHost {
         Ok(Self {
             starts,
             runtime: program.runtime,
+            settings: Arc::new(program.settings),
         })
     }
 
@@ -112,7 +119,7 @@ impl WorkerHost {
                 limit_s: LOAD_LIMIT.as_secs(),
             }),
         };
-        let (socket, answer) = match outcome {
+        let (socket, gaps, answer) = match outcome {
             Ok(answered) => answered,
             Err(error) => {
                 // The socket is closed by now, and the process was told to end by that.
@@ -126,13 +133,13 @@ impl WorkerHost {
                 });
             }
         };
-        let agreed = judge(answer, &spec, &load);
+        let agreed = judge(answer, gaps, &spec, &load);
         match agreed {
-            Ok(signature) => {
+            Ok((signature, footing)) => {
                 let memory = region.into_parts(SLOTS)?;
                 Ok(Worker::new(
-                    spec,
-                    signature,
+                    (spec, signature, footing),
+                    self.settings.memory_bytes,
                     socket,
                     memory,
                     child,
@@ -167,6 +174,12 @@ impl WorkerHost {
             threads: limits.threads.get(),
             memory_mib: limits.memory_mib.map(std::num::NonZeroU32::get),
             state: spec.manifest.state.iter().map(state_port).collect(),
+            terms: Terms {
+                directory: text(&spec.directory)?,
+                sandbox: self.settings.sandbox,
+                providers: self.settings.candidates(&spec.manifest.providers),
+                arena: limits.arena,
+            },
         })
     }
 
@@ -191,6 +204,9 @@ fn start_process(executable: &Path, socket: ControlSocket) -> std::io::Result<Ch
         .arg0("edge-agent-worker")
         .arg("worker")
         .env_clear()
+        // Builds of ONNX Runtime from 1.31 on report their use to its maker. A worker has no network to do
+        // that with, and needs no threads that try.
+        .env("ORT_DISABLE_TELEMETRY", "1")
         .current_dir("/")
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
         .stdout(Stdio::null())
@@ -204,35 +220,46 @@ fn start_process(executable: &Path, socket: ControlSocket) -> std::io::Result<Ch
     command.spawn()
 }
 
-/// Sends Load and receives the first answer.
+/// Sends Load and receives what the worker is not kept from, and the answer.
 async fn converse(
     socket: AsyncControlSocket,
     region: &Region,
     load: &Load,
-) -> Result<(AsyncControlSocket, Answer), WorkerError> {
+) -> Result<(AsyncControlSocket, Vec<Gap>, Answer), WorkerError> {
     let message = protocol::encode(load)?;
     socket.send_with_file(&message, region.file())?;
     let mut buffer = protocol::buffer();
-    match socket.receive(&mut buffer).await {
-        Ok(Received::Message(length)) => Ok((socket, protocol::decode(&buffer[..length])?)),
-        Ok(Received::Closed) | Err(_) => Err(WorkerError::Control(
-            "the worker closed its end while it loaded".to_owned(),
-        )),
+    let mut confined = None;
+    loop {
+        match socket.receive(&mut buffer).await {
+            Ok(Received::Message(length)) => match protocol::decode(&buffer[..length])? {
+                Answer::Confined(gaps) if confined.is_none() => confined = Some(gaps),
+                answer => return Ok((socket, confined.unwrap_or_default(), answer)),
+            },
+            Ok(Received::Closed) | Err(_) => {
+                return Err(WorkerError::Control(
+                    "the worker closed its end while it loaded".to_owned(),
+                ));
+            }
+        }
     }
 }
 
 /// What the first answer means.
-fn judge(answer: Answer, spec: &WorkerSpec, load: &Load) -> Result<Signature, WorkerError> {
+fn judge(
+    answer: Answer,
+    gaps: Vec<Gap>,
+    spec: &WorkerSpec,
+    load: &Load,
+) -> Result<(Signature, Footing), WorkerError> {
     let model = spec.model.clone();
     match answer {
-        Answer::Loaded(ports) => {
-            Signature::agree(Arc::clone(&spec.manifest), &ports).map_err(|error| {
-                WorkerError::Signature {
-                    model,
-                    source: Box::new(error),
-                }
-            })
-        }
+        Answer::Loaded(ports, computing) => Signature::agree(Arc::clone(&spec.manifest), &ports)
+            .map(|signature| (signature, Footing { gaps, computing }))
+            .map_err(|error| WorkerError::Signature {
+                model,
+                source: Box::new(error),
+            }),
         Answer::LoadFailed(LoadFailure::Runtime(problem)) => Err(WorkerError::RuntimeMissing {
             problem: format!("{}: {problem}", load.runtime),
         }),
@@ -244,6 +271,9 @@ fn judge(answer: Answer, spec: &WorkerSpec, load: &Load) -> Result<Signature, Wo
             file: spec.manifest.file.as_str().to_owned(),
             problem,
         }),
+        Answer::Confined(_) => Err(WorkerError::Control(
+            "the worker said something else than how the loading went".to_owned(),
+        )),
     }
 }
 

@@ -20,7 +20,7 @@ mod pending;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_ipc::{AsyncControlSocket, Board, Received, Slot};
 use millwright_proto::ids::ModelVersion;
@@ -38,10 +38,6 @@ const REQUESTS_MAX: usize = 64;
 
 /// Longest wait for a slot: a client that waited this long has most likely gone.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
-
-/// Longest wait for an answer, after which the worker counts as hung and is ended. The slowest model
-/// worth running at a machine takes a few seconds.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Longest computation that an answer is waited for by spinning: ten times what it costs to sleep and be woken.
 const SPIN_WORTHWHILE: Duration = Duration::from_micros(100);
@@ -72,6 +68,10 @@ pub(super) struct Lane {
     nudged: Notify,
     /// For a thread that has to wait for a slot.
     runtime: Handle,
+    /// Longest wait for an answer, after which the worker counts as hung and is ended.
+    answer_within: Duration,
+    /// Whether it was ended for that.
+    gave_up: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -91,6 +91,7 @@ impl Lane {
         socket: AsyncControlSocket,
         board: Board,
         slots: Vec<Slot>,
+        answer_within: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             model,
@@ -109,6 +110,8 @@ impl Lane {
             idle: Notify::new(),
             nudged: Notify::new(),
             runtime: Handle::current(),
+            answer_within,
+            gave_up: AtomicBool::new(false),
         })
     }
 
@@ -203,6 +206,19 @@ impl Lane {
     /// Whether the worker can answer no more.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Ends a worker that was waited for too long.
+    fn give_up(&self) -> InferError {
+        self.gave_up.store(true, Ordering::Release);
+        self.shut_down();
+        self.timeout(self.answer_within)
+    }
+
+    /// How long an answer was waited for, if the worker was ended because none came.
+    pub(super) fn gave_up_after(&self) -> Option<Duration> {
+        let gave_up = self.gave_up.load(Ordering::Acquire);
+        gave_up.then_some(self.answer_within)
     }
 
     /// Requests waiting or running.
@@ -339,11 +355,6 @@ impl Drop for InFlight<'_> {
             self.0.idle.notify_waiters();
         }
     }
-}
-
-/// When a wait that begins now has taken too long.
-fn answer_deadline() -> Instant {
-    Instant::now() + ANSWER_LIMIT
 }
 
 #[cfg(test)]

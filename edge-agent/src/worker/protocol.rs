@@ -22,6 +22,9 @@ use millwright_package::Datatype;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::sandbox::Gap;
+use super::terms::{Computing, Terms};
+
 /// Requests whose tensors can be in shared memory at once. While the worker computes one, the inputs of
 /// the next are already in place; more would only hold memory, because the worker runs one at a time.
 pub(crate) const SLOTS: usize = 2;
@@ -63,6 +66,8 @@ pub(crate) struct Load {
     pub memory_mib: Option<u32>,
     /// Inputs that are the outputs of the request before.
     pub state: Vec<StatePort>,
+    /// How it is confined and what it computes with.
+    pub terms: Terms,
 }
 
 /// An input that is an output of the request before of the same sequence.
@@ -81,8 +86,10 @@ pub(crate) struct StatePort {
 /// What the worker says to Load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The model is open; these are its ports.
-    Loaded(Ports),
+    /// The process is confined, apart from these; said before it looks at the model.
+    Confined(Vec<Gap>),
+    /// The model is open; these are its ports, and what it is computed with.
+    Loaded(Ports, Computing),
     /// The model is not open; the worker ends.
     LoadFailed(LoadFailure),
 }

@@ -8,23 +8,28 @@
 mod element;
 mod inputs;
 mod outputs;
+pub(crate) mod providers;
 mod run;
 mod state;
 
 use std::fmt;
 
-use ort::environment::Environment;
-use ort::ep;
+use millwright_package::{Arena, Provider};
+use ort::environment::{Environment, EnvironmentBuilder};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 
 use super::protocol::{Load, Ports, shortened};
+use super::terms::Computing;
 use inputs::Inputs;
 use outputs::Outputs;
 use run::Reuse;
 use state::States;
 
-/// ONNX Runtime, loaded.
+/// ONNX Runtime's library, loaded and not started: no thread of it runs yet.
+pub(crate) struct Library(EnvironmentBuilder);
+
+/// ONNX Runtime, started.
 pub(crate) struct Runtime(Environment);
 
 /// An open model.
@@ -44,29 +49,75 @@ impl fmt::Debug for Model {
     }
 }
 
-impl Runtime {
+impl Library {
     /// Loads the library at `path`. The error is for people.
     pub(crate) fn load(path: &str) -> Result<Self, String> {
         let builder = ort::init_from(path).map_err(|error| error.to_string())?;
-        builder
-            .with_name("millwright")
-            .with_telemetry(false)
-            .build()
-            .map(Self)
-            .map_err(|error| shortened(error.to_string()))
+        Ok(Self(builder.with_name("millwright").with_telemetry(false)))
     }
 
-    /// Opens the model file of `load`. The error is for people.
-    pub(crate) fn open(&self, load: &Load) -> Result<Model, String> {
-        let session = self
-            .builder(load)
-            .and_then(|mut builder| builder.commit_from_file(&load.model))
-            .map_err(|error| shortened(error.to_string()))?;
+    /// Makes its environment, with what the process may still do. The error is for people.
+    pub(crate) fn start(self) -> Result<Runtime, String> {
+        let environment = self.0.build();
+        environment
+            .map(Runtime)
+            .map_err(|error| shortened(error.to_string()))
+    }
+}
+
+impl Runtime {
+    /// Opens the model file of `load` with the first of `offered` that takes it. The error is for people.
+    pub(crate) fn open(
+        &self,
+        load: &Load,
+        offered: &[Provider],
+        mut passed_over: Vec<String>,
+    ) -> Result<(Model, Computing), String> {
+        let mut last = "there is no provider to compute it with".to_owned();
+        for &provider in offered {
+            let session = self
+                .builder(load, provider)
+                .and_then(|mut builder| builder.commit_from_file(&load.model));
+            match session {
+                Ok(session) => {
+                    let computing = Computing {
+                        provider,
+                        passed_over,
+                    };
+                    return Ok((Model::of(session, load)?, computing));
+                }
+                Err(error) => {
+                    last = shortened(error.to_string());
+                    passed_over.push(format!("{provider}: {last}"));
+                }
+            }
+        }
+        // The processor is tried last, so what it said is about the model.
+        Err(last)
+    }
+
+    fn builder(&self, load: &Load, provider: Provider) -> Result<SessionBuilder, ort::Error> {
+        let arena = load.terms.arena;
+        // The arena is kept unless the manifest says otherwise: without it every layer of a vision model
+        // takes its pages from the system anew. Threads that spin while they wait would take the time of
+        // whatever else runs on a small device.
+        Ok(Session::builder(&self.0)?
+            .with_intra_threads(usize::from(load.threads))?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_memory_pattern(arena == Arena::Kept)?
+            .with_log_level(ort::logging::LogLevel::Error)?
+            .with_execution_providers([providers::session_provider(provider, arena)])?)
+    }
+}
+
+impl Model {
+    fn of(session: Session, load: &Load) -> Result<Self, String> {
         let outputs = Outputs::of(&session);
         let inputs = Inputs::of(&session);
         let states = States::of(&session, &inputs, &load.state)
             .map_err(|error| shortened(error.to_string()))?;
-        Ok(Model {
+        Ok(Self {
             inputs,
             reuse: Reuse::of(&outputs, &states),
             outputs,
@@ -76,21 +127,6 @@ impl Runtime {
         })
     }
 
-    fn builder(&self, load: &Load) -> Result<SessionBuilder, ort::Error> {
-        // The arena is kept: without it every layer of a vision model takes its pages from the system
-        // anew. It lives as long as the worker, which is one version of one model. Threads that spin
-        // while they wait would take the time of whatever else runs on a small device.
-        let cpu = ep::CPU::default().with_arena_allocator(true).build();
-        Ok(Session::builder(&self.0)?
-            .with_intra_threads(usize::from(load.threads))?
-            .with_inter_threads(1)?
-            .with_intra_op_spinning(false)?
-            .with_log_level(ort::logging::LogLevel::Error)?
-            .with_execution_providers([cpu])?)
-    }
-}
-
-impl Model {
     /// The inputs and outputs the model declares.
     pub(crate) fn ports(&self) -> Ports {
         Ports {

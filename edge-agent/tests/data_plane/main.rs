@@ -5,9 +5,11 @@
     reason = "a test that cannot go on ends with the place"
 )]
 
+mod hostile;
 mod matrix;
 mod onnx;
 mod rest;
+mod sandbox;
 mod support;
 mod swap;
 mod worker;

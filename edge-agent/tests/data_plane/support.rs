@@ -7,7 +7,8 @@ use std::time::Duration;
 use edge_agent::telemetry::Recorder;
 use edge_agent::telemetry::clock::{Clock, boot_id};
 use edge_agent::worker::{
-    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSpec,
+    InferInput, OutputSelection, Tensor, Worker, WorkerHost, WorkerProgram, WorkerSettings,
+    WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 
@@ -43,6 +44,7 @@ pub(crate) fn host_with(runtime: Option<PathBuf>) -> WorkerHost {
     WorkerHost::start(WorkerProgram {
         executable: env!("CARGO_BIN_EXE_edge-agent").into(),
         runtime,
+        settings: WorkerSettings::default(),
     })
     .unwrap()
 }

@@ -22,15 +22,17 @@ mod datatype;
 mod files;
 mod manifest;
 mod path;
+mod provider;
 mod signature;
 
 pub use datatype::{Datatype, UnknownDatatype};
 pub use files::{FILE_COUNT_MAX, FileEntry, FileList, FileListError, PACKAGE_BYTES_MAX};
 pub use manifest::{
-    Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest, ManifestError, Reduce,
-    STATE_BYTES_MAX, StateSpec, TensorSpec,
+    ANSWER_WITHIN, Arena, Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest,
+    ManifestError, Reduce, STATE_BYTES_MAX, StateSpec, TensorSpec,
 };
 pub use path::{PATH_BYTES_MAX, PackagePath, PackagePathError};
+pub use provider::Provider;
 pub use signature::{
     BUNDLE_BYTES_MAX, KeyError, KeyHint, SignError, SigningKey, TRUST_KEY_COUNT_MAX, TrustKeys,
     VerifyError, claimed_signer, signer_hint, verify,

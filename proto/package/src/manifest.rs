@@ -7,12 +7,13 @@ mod state;
 mod tests;
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
 
 use millwright_document::DocumentError;
 use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use thiserror::Error;
 
-use crate::{Datatype, FileList, MANIFEST_FILE, PackagePath};
+use crate::{Datatype, FileList, MANIFEST_FILE, PackagePath, Provider};
 pub use state::{STATE_BYTES_MAX, StateSpec};
 
 /// Largest manifest, in bytes: the largest sensible one (64 tensors, 16 golden sets) has about 10 KiB.
@@ -29,6 +30,13 @@ pub(crate) const TENSOR_NAME_BYTES_MAX: usize = 256;
 
 /// Most golden sets: each costs one inference before every activation.
 pub(crate) const GOLDEN_COUNT_MAX: usize = 16;
+
+/// Longest wait for one answer when the manifest names none. The slowest model worth running at a machine
+/// takes a few seconds; a processor that is also busy with something else makes that half a minute.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// Longest wait for one answer that a manifest may ask for.
+pub(crate) const ANSWER_SECONDS_MAX: u32 = 3600;
 
 /// Why a manifest was refused.
 #[derive(Debug, Error)]
@@ -91,6 +99,8 @@ pub struct Manifest {
     pub confidence: Option<Confidence>,
     /// What one worker may use.
     pub limits: Limits,
+    /// What it may be computed with, best first; empty: whatever the node prefers.
+    pub providers: Vec<Provider>,
 }
 
 /// Name, element type and shape of one input or output.
@@ -154,6 +164,21 @@ pub struct Limits {
     pub memory_mib: Option<NonZeroU32>,
     /// Threads one inference may use; 1 when left out.
     pub threads: NonZeroU16,
+    /// What becomes of memory between requests; kept when left out.
+    pub arena: Arena,
+    /// Longest wait for one answer, after which the worker counts as hung; [`ANSWER_WITHIN`] when left out.
+    pub answer_within: Duration,
+}
+
+/// What ONNX Runtime does with the memory of one request when it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arena {
+    /// Keeps it for the next one: fastest, and the worker stays as large as its largest request made it.
+    #[default]
+    Kept,
+    /// Gives it back: for models whose rare large requests must not hold memory on a small node.
+    Returned,
 }
 
 impl Manifest {

@@ -207,9 +207,12 @@ fn documents() -> Vec<Sample> {
                 size_bytes: 4096,
             }],
             prove_for_ms: 60_000,
+            allow_gap: false,
         }],
         summary_window_ms: 60_000,
     };
+    let mut gap_document = document.clone();
+    gap_document.models[0].allow_gap = true;
     let event = link::Event {
         wall_time_ms: 1_790_000_000_000,
         boot: sixteen(3),
@@ -249,6 +252,7 @@ fn documents() -> Vec<Sample> {
     let refused = blob_response::Body::Refused("not in the desired state".to_owned());
     vec![
         other("desired-document", document),
+        other("desired-document-gap", gap_document),
         other("event", event),
         other("enroll-request", request),
         other("enroll-response", response),

@@ -52,6 +52,19 @@ pub struct Strategy {
     /// Seconds the replaced version stays loaded on a node; 30 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prove_for_seconds: Option<u32>,
+    /// What happens on a node whose memory does not hold both versions at once; `refused` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+}
+
+/// What happens on a node whose memory does not hold both versions of a model at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Gap {
+    /// The change waits with reason `Memory`, and the version before it serves on.
+    Refused,
+    /// The version before it ends first; nobody answers until the new one is loaded.
+    Allowed,
 }
 
 /// One wave.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millwright_proto::ids::{ModelName, ModelVersion, NodeName};
 
 use super::Snapshot;
-use crate::desired::{Content, NO_DEPLOYMENT, Slot, Standing};
+use crate::desired::{Content, Gap, NO_DEPLOYMENT, Slot, Standing};
 use crate::fleet::placement::Placement;
 use crate::fleet::{Deployment, Node, Phase};
 use crate::rollout::Progress;
@@ -50,6 +50,7 @@ pub(super) fn assign(
                 version: version.version,
                 package,
                 prove_for_ms: deployment.strategy.prove_for_ms,
+                gap: deployment.strategy.gap,
                 adopted: None,
             })
         };
@@ -136,6 +137,7 @@ fn reported(
         version: version.version,
         package,
         prove_for_ms: deployment.map_or(PROVE_FOR_MS, |intent| intent.strategy.prove_for_ms),
+        gap: deployment.map_or(Gap::Refused, |intent| intent.strategy.gap),
         adopted: Some(deployment.map_or(NO_DEPLOYMENT, |intent| intent.generation)),
     })
 }

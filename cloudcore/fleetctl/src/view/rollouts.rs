@@ -1,7 +1,8 @@
 //! Model deployments and rollouts.
 
 use fleet_api::{
-    ModelDeployment, Resource, Rollout, RolloutNodeStatus, RolloutWave, Selector, Verdict, WaveSpec,
+    Gap, ModelDeployment, Resource, Rollout, RolloutNodeStatus, RolloutWave, Selector, Verdict,
+    WaveSpec,
 };
 use jiff::Timestamp;
 
@@ -45,6 +46,9 @@ impl View for ModelDeployment {
                 .prove_for_seconds
                 .map(|seconds| format!("{seconds}s")),
         );
+        if spec.strategy.gap == Some(Gap::Allowed) {
+            page.field("Gap", "allowed where both versions do not fit into memory");
+        }
         let wave = |wave: &WaveSpec| vec![wave.name.clone(), format!("{}%", wave.percent)];
         let waves: Vec<_> = spec.strategy.waves.iter().map(wave).collect();
         if waves.is_empty() {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use fleet_api::{Resource, WaveSpec};
 use fleet_core::Snapshot;
-use fleet_core::desired::{ADOPT_ANNOTATION, Content, Desired, REASSERT_ANNOTATION, Slot};
+use fleet_core::desired::{ADOPT_ANNOTATION, Content, Desired, Gap, REASSERT_ANNOTATION, Slot};
 use fleet_core::fleet::condition::State;
 use fleet_core::fleet::selector::Selector;
 use fleet_core::fleet::{
@@ -135,6 +135,7 @@ fn package(resource: &Resource<fleet_api::ModelVersion>) -> Result<link::ModelSl
         bundle: resource.spec.bundle.clone().into_bytes().into(),
         files,
         prove_for_ms: 0,
+        allow_gap: false,
     })
 }
 
@@ -169,6 +170,10 @@ fn deployment(
             prove_for_ms: seconds
                 .unwrap_or(PROVE_FOR_SECONDS_DEFAULT)
                 .saturating_mul(1000),
+            gap: match spec.strategy.gap {
+                None | Some(fleet_api::Gap::Refused) => Gap::Refused,
+                Some(fleet_api::Gap::Allowed) => Gap::Allowed,
+            },
         },
         status: statuses::deployment_of(name, &resource.status),
     };
@@ -271,6 +276,11 @@ fn desired(row: &DesiredRow) -> Result<Desired, Damaged> {
             version: slot.version.parse().map_err(|_| of("version"))?,
             package: slot.package,
             prove_for_ms: slot.prove_for_ms,
+            gap: if slot.allow_gap {
+                Gap::Allowed
+            } else {
+                Gap::Refused
+            },
             adopted: slot.adopted,
         };
         slots.insert(model, slot);

@@ -35,6 +35,8 @@ pub enum Fact {
     Drained(PackageId, WorkerId),
     /// The process has ended, told to or not.
     WorkerGone(PackageId, WorkerId, Failure),
+    /// The worker has become so large that another should take its place.
+    WorkerWorn(PackageId, WorkerId, Failure),
     /// The files of the package are gone.
     Removed(PackageId),
 }
@@ -74,6 +76,18 @@ pub enum Notice {
         package: PackageId,
         /// How it ended.
         failure: Failure,
+    },
+    /// A worker has become too large and is replaced while it answers.
+    WorkerWorn {
+        /// What it holds.
+        package: PackageId,
+        /// How large.
+        failure: Failure,
+    },
+    /// A version ended so that its successor fits into memory.
+    MadeRoom {
+        /// The version that ended.
+        package: PackageId,
     },
     /// A version that was active is given up for this generation.
     RolledBack {
@@ -116,6 +130,9 @@ impl Observed {
 
     /// Moves the state on by one fact. `now` is the time since the agent started.
     pub fn observe(&mut self, fact: Fact, desired: &Desired, now: Duration) -> Vec<Notice> {
+        if let Fact::WorkerGone(..) = fact {
+            self.memory_was_freed(now);
+        }
         let Some(slot) = self.slots.get_mut(fact.model()) else {
             return Vec::new();
         };
@@ -124,6 +141,22 @@ impl Observed {
         self.slots
             .retain(|_, slot| !slot.lives.is_empty() || !slot.retiring.is_empty());
         notices
+    }
+
+    /// A worker is gone: what did not fit into memory may fit now.
+    fn memory_was_freed(&mut self, now: Duration) {
+        for life in self
+            .slots
+            .values_mut()
+            .flat_map(|slot| slot.lives.values_mut())
+        {
+            if let Life::Verified { start } = life
+                && start.lacks_memory()
+                && !start.is_running()
+            {
+                start.phase = Phase::Due { not_before: now };
+            }
+        }
     }
 
     /// The uplink is back: downloads that wait for their next attempt need not wait longer.
@@ -157,6 +190,7 @@ impl Fact {
             | Self::Switched(package, _)
             | Self::Drained(package, _)
             | Self::WorkerGone(package, _, _)
+            | Self::WorkerWorn(package, _, _)
             | Self::Removed(package) => &package.version.model,
             Self::Withdrawn(model) => model,
         }

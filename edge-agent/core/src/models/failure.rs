@@ -44,6 +44,8 @@ pub enum FailureClass {
     RuntimeMissing,
     /// The runtime refused the model, or its inputs and outputs are not the manifest's.
     ModelInvalid,
+    /// Its worker would not fit into the memory that workers may use.
+    Memory,
     /// A worker could not be started for a reason outside the model.
     WorkerStart,
     /// A worker ended without being told to.
@@ -81,6 +83,7 @@ impl FailureClass {
             Self::Manifest => "ManifestInvalid",
             Self::RuntimeMissing => "RuntimeMissing",
             Self::ModelInvalid => "ModelInvalid",
+            Self::Memory => "Memory",
             Self::WorkerStart => "WorkerStartFailed",
             Self::WorkerCrash => "WorkerCrashed",
             Self::Golden => "GoldenFailed",
@@ -102,6 +105,7 @@ impl FailureClass {
             | Self::Manifest
             | Self::RuntimeMissing
             | Self::ModelInvalid
+            | Self::Memory
             | Self::Golden => false,
         }
     }
@@ -139,6 +143,12 @@ impl FailureClass {
             Self::RuntimeMissing => Retry::Backoff {
                 base: Duration::from_secs(2),
                 ceiling: Duration::from_secs(15),
+                attempts_max: None,
+            },
+            // Freed by the end of another worker, which starts it at once, or by a person.
+            Self::Memory => Retry::Backoff {
+                base: Duration::from_secs(5),
+                ceiling: Duration::from_secs(60),
                 attempts_max: None,
             },
             Self::Digest => Retry::Backoff {

@@ -1,5 +1,6 @@
 //! How one fact, or the start of one step, moves a slot on.
 
+mod relief;
 mod workers;
 
 use std::time::Duration;
@@ -8,7 +9,7 @@ use crate::desired::Desired;
 use crate::models::failure::CRASH_REST;
 use crate::models::{
     Attempt, Fact, Failure, FailureClass, GivenUp, Golden, Life, Notice, Observed, PackageId,
-    Phase, Rest, Retiring, Slot, Told,
+    Phase, Relief, Rest, Retiring, Room, Slot, Told,
 };
 use crate::reconcile::Step;
 
@@ -67,6 +68,9 @@ impl Slot {
             Fact::WorkerGone(package, worker, failure) => {
                 self.worker_gone(&package, worker, failure, scene)
             }
+            Fact::WorkerWorn(package, worker, failure) => {
+                self.worker_worn(&package, worker, failure, scene)
+            }
             Fact::Removed(package) => self.removed(&package),
         }
     }
@@ -104,6 +108,10 @@ impl Slot {
             }
             Some(Life::Staged { verify }) => (verify, |verify| Life::Staged { verify }),
             Some(Life::Verified { start }) => (start, |start| Life::Verified { start }),
+            Some(Life::Active {
+                relief: Relief::Starting(_),
+                ..
+            }) => return self.relief_failed(package, &failure, scene),
             Some(
                 Life::Warmed { .. }
                 | Life::Active { .. }
@@ -116,6 +124,10 @@ impl Slot {
         };
         if !attempt.is_running() {
             return Vec::new();
+        }
+        let lacks_memory = failure.class == FailureClass::Memory;
+        if lacks_memory && !self.has_worker() && self.room == Room::Made(scene.desired.generation) {
+            self.room = Room::Useless(scene.desired.generation);
         }
         match attempt.failed(&failure, scene.now) {
             Some(next) => {
@@ -197,11 +209,17 @@ impl Slot {
                     life.step_started();
                 }
             }
-            Step::RunGolden(package, worker) => {
-                let golden = Golden::Running;
-                let worker = *worker;
-                self.lives
-                    .insert(package.clone(), Life::Warmed { worker, golden });
+            Step::RunGolden(package, _) => {
+                if let Some(
+                    Life::Warmed { golden, .. }
+                    | Life::Active {
+                        relief: Relief::Loaded { golden, .. },
+                        ..
+                    },
+                ) = self.lives.get_mut(package)
+                {
+                    *golden = Golden::Running;
+                }
             }
             // Done within the step: the fact follows at once.
             Step::Switch(..) | Step::Withdraw(..) => {}
@@ -232,7 +250,11 @@ impl Life {
         match self {
             Self::Wanted { fetch: attempt }
             | Self::Staged { verify: attempt }
-            | Self::Verified { start: attempt } => attempt.phase = Phase::Running,
+            | Self::Verified { start: attempt }
+            | Self::Active {
+                relief: Relief::Starting(attempt),
+                ..
+            } => attempt.phase = Phase::Running,
             Self::Retained { rest: Rest::Cold } => {
                 let start = Attempt {
                     phase: Phase::Running,

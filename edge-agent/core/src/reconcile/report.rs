@@ -3,7 +3,7 @@
 use millwright_proto::ids::{ModelVersion, Version};
 
 use crate::desired::Desired;
-use crate::models::{Attempt, Failure, Life, Observed, Rest, Slot};
+use crate::models::{Attempt, Failure, Life, Observed, Relief, Rest, Slot};
 
 /// How far a wanted version has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,10 @@ fn obstacle(life: &Life) -> Option<&Failure> {
         }
         | Life::Verified {
             start: Attempt { last, .. },
+        }
+        | Life::Active {
+            relief: Relief::Starting(Attempt { last, .. }),
+            ..
         } => last.as_ref(),
         Life::RolledBack { failure, .. } | Life::Failed { failure, .. } => Some(failure),
         Life::Warmed { .. } | Life::Active { .. } | Life::Retained { .. } | Life::Removing => None,

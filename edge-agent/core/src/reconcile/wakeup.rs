@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::models::{Life, Observed, Phase, Rest};
+use crate::models::{Life, Observed, Phase, Relief, Rest};
 
 /// The next time (since the agent started) at which a wait or a deadline ends; `None` when only a
 /// fact can change anything.
@@ -21,7 +21,11 @@ fn due_at(life: &Life) -> Option<Duration> {
     match life {
         Life::Wanted { fetch: attempt }
         | Life::Staged { verify: attempt }
-        | Life::Verified { start: attempt } => match attempt.phase {
+        | Life::Verified { start: attempt }
+        | Life::Active {
+            relief: Relief::Starting(attempt),
+            ..
+        } => match attempt.phase {
             Phase::Due { not_before } => Some(not_before),
             Phase::Running => None,
         },

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{ANSWER_LIMIT, Lease, answer_deadline};
+use super::Lease;
 use crate::worker::tensor::InferError;
 
 /// A request that was made. Dropped before its answer, it leaves its slot with the lane.
@@ -24,7 +24,7 @@ impl Pending {
     pub(in crate::worker) fn answered_blocking(mut self) -> Result<Lease, InferError> {
         let lease = self.lease();
         let lane = lease.lane();
-        let deadline = answer_deadline();
+        let deadline = Instant::now() + lane.answer_within;
         let mut spin = lane.spin();
         loop {
             let seen = lane.board.answers.count();
@@ -33,8 +33,7 @@ impl Pending {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                lane.shut_down();
-                return Err(lane.timeout(ANSWER_LIMIT));
+                return Err(lane.give_up());
             }
             // Whatever woke it, the loop looks again.
             let _ = lane.board.answers.wait(seen, spin, left);
@@ -53,10 +52,9 @@ impl Pending {
         }
         if !lane.is_answered(self.number)? {
             let _watched = Watch::new(self.lease());
-            let nudged = tokio::time::timeout(ANSWER_LIMIT, self.nudged()).await;
+            let nudged = tokio::time::timeout(lane.answer_within, self.nudged()).await;
             let Ok(answered) = nudged else {
-                lane.shut_down();
-                return Err(lane.timeout(ANSWER_LIMIT));
+                return Err(lane.give_up());
             };
             answered?;
         }

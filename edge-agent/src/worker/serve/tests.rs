@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use edge_ipc::Region;
-use millwright_package::Datatype;
+use millwright_package::{Arena, Datatype, Provider};
 
 use super::*;
 use crate::worker::protocol::{Load, REGION_BYTES, Reply, SLOTS, Shape};
-use crate::worker::runtime::Runtime;
+use crate::worker::runtime::{Library, Runtime};
+use crate::worker::sandbox::Strictness;
+use crate::worker::terms::Terms;
 
 /// Requests before anything is counted: after the third, every buffer and tensor is there.
 const WARM_UP: usize = 5;
@@ -20,7 +22,7 @@ fn text(path: &str) -> String {
 fn runtime() -> Runtime {
     let architecture = std::env::consts::ARCH;
     let library = format!("target/onnxruntime/{architecture}/libonnxruntime.so.1.31.1");
-    Runtime::load(&text(&library)).unwrap()
+    Library::load(&text(&library)).unwrap().start().unwrap()
 }
 
 fn model(runtime: &Runtime, package: &str) -> Model {
@@ -30,8 +32,15 @@ fn model(runtime: &Runtime, package: &str) -> Model {
         threads: 1,
         memory_mib: None,
         state: Vec::new(),
+        terms: Terms {
+            directory: String::new(),
+            sandbox: Strictness::default(),
+            providers: vec![Provider::Cpu],
+            arena: Arena::Kept,
+        },
     };
-    runtime.open(&load).unwrap()
+    let opened = runtime.open(&load, &[Provider::Cpu], Vec::new());
+    opened.unwrap().0
 }
 
 fn placed(values: usize) -> Placed {

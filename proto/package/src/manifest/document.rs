@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
 
 use millwright_proto::ids::{ModelName, Version};
 use serde::Deserialize;
 
 use super::state::{self, State};
 use super::{
-    Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits, Manifest, RANK_MAX, Reduce,
-    TENSOR_COUNT_MAX, TENSOR_NAME_BYTES_MAX, TensorSpec,
+    ANSWER_SECONDS_MAX, ANSWER_WITHIN, Arena, Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits,
+    Manifest, RANK_MAX, Reduce, TENSOR_COUNT_MAX, TENSOR_NAME_BYTES_MAX, TensorSpec,
 };
-use crate::{Datatype, PackagePath};
+use crate::{Datatype, PackagePath, Provider};
 
 /// What is wrong with a value, and where.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ struct Spec {
     confidence: Option<ConfidenceRule>,
     #[serde(default)]
     limits: WorkerLimits,
+    #[serde(default)]
+    providers: Vec<Provider>,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +103,40 @@ struct WorkerLimits {
     memory_mib: Option<NonZeroU32>,
     #[serde(default)]
     threads: Option<NonZeroU16>,
+    #[serde(default)]
+    arena: Arena,
+    #[serde(default)]
+    answer_seconds: Option<NonZeroU32>,
+}
+
+impl WorkerLimits {
+    fn check(self) -> Result<Limits, FieldError> {
+        let answer_within = match self.answer_seconds.map(NonZeroU32::get) {
+            None => ANSWER_WITHIN,
+            Some(seconds) if seconds <= ANSWER_SECONDS_MAX => Duration::from_secs(seconds.into()),
+            Some(seconds) => {
+                let problem = format!("is {seconds}; at most {ANSWER_SECONDS_MAX} seconds");
+                return refuse("spec.limits.answerSeconds", problem);
+            }
+        };
+        Ok(Limits {
+            memory_mib: self.memory_mib,
+            threads: self.threads.unwrap_or(NonZeroU16::MIN),
+            arena: self.arena,
+            answer_within,
+        })
+    }
+}
+
+/// Each provider once.
+fn providers(listed: Vec<Provider>) -> Result<Vec<Provider>, FieldError> {
+    let mut seen = BTreeSet::new();
+    for provider in &listed {
+        if !seen.insert(*provider) {
+            return refuse("spec.providers", format!("repeats `{provider}`"));
+        }
+    }
+    Ok(listed)
 }
 
 impl ModelPackage {
@@ -137,10 +174,8 @@ impl ModelPackage {
                 .map(|rule| rule.check(&outputs))
                 .transpose()?,
             outputs,
-            limits: Limits {
-                memory_mib: self.spec.limits.memory_mib,
-                threads: self.spec.limits.threads.unwrap_or(NonZeroU16::MIN),
-            },
+            limits: self.spec.limits.check()?,
+            providers: providers(self.spec.providers)?,
         })
     }
 }

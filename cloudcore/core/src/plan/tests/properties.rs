@@ -83,6 +83,7 @@ fn desired(generation: u64, version_number: u8) -> Desired {
         version: id.version,
         package,
         prove_for_ms: 0,
+        gap: crate::desired::Gap::Refused,
         adopted: None,
     };
     let content = Content {

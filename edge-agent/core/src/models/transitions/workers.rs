@@ -5,16 +5,23 @@ use std::time::Duration;
 use super::Scene;
 use crate::models::failure::CRASH_WINDOW;
 use crate::models::{
-    Attempt, Failure, FailureClass, Golden, Life, Notice, PackageId, Phase, Rest, Retiring, Slot,
-    Told, WorkerId,
+    Attempt, Failure, FailureClass, Golden, Life, Notice, PackageId, Phase, Relief, Rest, Retiring,
+    Room, Slot, Told, WorkerId,
 };
 
 impl Slot {
     pub(super) fn worker_ready(&mut self, package: PackageId, worker: WorkerId) -> Vec<Notice> {
-        match self.lives.get(&package) {
+        match self.lives.get_mut(&package) {
             Some(Life::Verified { start }) if start.is_running() => {
                 let golden = Golden::Due;
                 self.lives.insert(package, Life::Warmed { worker, golden });
+            }
+            Some(Life::Active {
+                relief: relief @ Relief::Starting(_),
+                ..
+            }) => {
+                let golden = Golden::Due;
+                *relief = Relief::Loaded { worker, golden };
             }
             // Nobody waits for it any more.
             Some(_) | None => {
@@ -26,10 +33,20 @@ impl Slot {
     }
 
     pub(super) fn golden_passed(&mut self, package: &PackageId, worker: WorkerId) -> Vec<Notice> {
-        if let Some(Life::Warmed {
-            worker: current,
-            golden,
-        }) = self.lives.get_mut(package)
+        if let Some(
+            Life::Warmed {
+                worker: current,
+                golden,
+            }
+            | Life::Active {
+                relief:
+                    Relief::Loaded {
+                        worker: current,
+                        golden,
+                    },
+                ..
+            },
+        ) = self.lives.get_mut(package)
             && *current == worker
         {
             *golden = Golden::Passed;
@@ -54,7 +71,10 @@ impl Slot {
                 self.retiring.insert(worker, Retiring { package, told });
                 vec![notice]
             }
-            Some(_) | None => Vec::new(),
+            Some(_) | None => {
+                self.drop_relief(package, worker);
+                Vec::new()
+            }
         }
     }
 
@@ -72,17 +92,32 @@ impl Slot {
         let replaced = self
             .active()
             .map(|(replaced, worker)| (replaced.clone(), worker));
-        if let Some((replaced, worker)) = &replaced
-            && replaced != package
-        {
-            let rest = Rest::Warm {
-                worker: *worker,
-                until: scene.now.saturating_add(prove_for),
-            };
-            self.lives.insert(replaced.clone(), Life::Retained { rest });
+        if let Some((replaced, former)) = &replaced {
+            if replaced == package {
+                self.retire(package, *former);
+            } else {
+                self.retire_relief(replaced);
+                let rest = Rest::Warm {
+                    worker: *former,
+                    until: scene.now.saturating_add(prove_for),
+                };
+                self.lives.insert(replaced.clone(), Life::Retained { rest });
+            }
         }
-        self.lives.insert(package.clone(), Life::Active { worker });
+        let relief = Relief::None;
+        self.lives
+            .insert(package.clone(), Life::Active { worker, relief });
         self.note_activated(package);
+        if scene.desired.wants(package) {
+            self.room = Room::NotMade;
+        }
+        if replaced
+            .as_ref()
+            .is_some_and(|(replaced, _)| replaced == package)
+        {
+            // The same version answers as before.
+            return Vec::new();
+        }
         vec![Notice::Activated {
             package: package.clone(),
             replaced: replaced.map(|(replaced, _)| replaced),
@@ -96,11 +131,16 @@ impl Slot {
         else {
             return Vec::new();
         };
+        self.retire_relief(&package);
         let rest = Rest::Warm {
             worker,
             until: scene.now,
         };
         self.lives.insert(package.clone(), Life::Retained { rest });
+        if scene.desired.slots.contains_key(&package.version.model) {
+            self.room = Room::Made(scene.desired.generation);
+            return vec![Notice::MadeRoom { package }];
+        }
         vec![Notice::Withdrawn { package }]
     }
 
@@ -109,9 +149,7 @@ impl Slot {
             && *rest == (Rest::Draining { worker })
         {
             *rest = Rest::Cold;
-            let package = package.clone();
-            let told = Told::NotYet;
-            self.retiring.insert(worker, Retiring { package, told });
+            self.retire(package, worker);
         }
         Vec::new()
     }
@@ -131,7 +169,20 @@ impl Slot {
             failure: failure.clone(),
         };
         match self.lives.get(package) {
-            Some(Life::Active { worker: held } | Life::Warmed { worker: held, .. })
+            // Another worker of the same version is there already, or nearly.
+            Some(Life::Active {
+                worker: held,
+                relief: relief @ (Relief::Starting(_) | Relief::Loaded { .. }),
+            }) if *held == worker => {
+                let life = match relief.clone() {
+                    Relief::Loaded { worker, golden } => Life::Warmed { worker, golden },
+                    Relief::Starting(start) => Life::Verified { start },
+                    Relief::None => return Vec::new(),
+                };
+                self.lives.insert(package.clone(), life);
+                vec![crashed]
+            }
+            Some(Life::Active { worker: held, .. } | Life::Warmed { worker: held, .. })
                 if *held == worker =>
             {
                 let mut notices = vec![crashed];
@@ -157,12 +208,15 @@ impl Slot {
                     .insert(package.clone(), Life::Retained { rest: Rest::Cold });
                 vec![crashed]
             }
-            Some(_) | None => Vec::new(),
+            Some(_) | None => {
+                let was_relief = self.drop_relief(package, worker);
+                was_relief.then_some(crashed).into_iter().collect()
+            }
         }
     }
 
     /// Counts one crash of `package`; how long to wait before the next start, `None` to give up.
-    fn count_crash(&mut self, package: &PackageId, now: Duration) -> Option<Duration> {
+    pub(super) fn count_crash(&mut self, package: &PackageId, now: Duration) -> Option<Duration> {
         let crashes = self.crashes.entry(package.clone()).or_default();
         if now.saturating_sub(crashes.last) > CRASH_WINDOW {
             crashes.count = 0;

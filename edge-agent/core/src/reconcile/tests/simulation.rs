@@ -7,8 +7,9 @@ use millwright_proto::Digest;
 use millwright_proto::ids::ModelName;
 use proptest::prelude::*;
 
-use crate::desired::{Desired, DesiredSlot};
+use crate::desired::{Desired, DesiredSlot, Gap};
 use crate::hold::freeze;
+use crate::models::failure::CRASHES_MAX;
 use crate::models::{Fact, Failure, FailureClass, Life, Observed, PackageId, WorkerId};
 use crate::reconcile::{Step, next_wakeup, reconcile};
 
@@ -51,6 +52,7 @@ pub(super) struct World {
     workers: BTreeMap<WorkerId, (PackageId, Process)>,
     next_worker: u64,
     withdrawn: bool,
+    pub(super) gap: Gap,
     /// Under a hold: what it keeps, and the wish that waits for its end.
     held: Option<(Desired, Option<Desired>)>,
 }
@@ -60,7 +62,13 @@ impl World {
         let slots = number.map(|number| {
             let prove_for = PROVE_FOR;
             let package = package(number);
-            (model(), DesiredSlot { package, prove_for })
+            let gap = self.gap;
+            let slot = DesiredSlot {
+                package,
+                prove_for,
+                gap,
+            };
+            (model(), slot)
         });
         let desired = Desired {
             generation: self.desired.generation.next(),
@@ -102,6 +110,13 @@ impl World {
 
     pub(super) fn fact(&mut self, fact: Fact) {
         self.observed.observe(fact, &self.wish(), self.now);
+        // One that is to end answers no more.
+        let slot = self.observed.slots.get(&model());
+        if let (Some(slot), Some((_, worker))) = (slot, &self.serving)
+            && slot.retiring.contains_key(worker)
+        {
+            self.serving = None;
+        }
         self.settle();
     }
 
@@ -137,7 +152,9 @@ impl World {
                 self.observed.observe(fact, &self.wish(), self.now);
             }
             Step::Withdraw(model) => {
-                assert!(!self.wish().slots.contains_key(model));
+                let wish = self.wish();
+                let wanted = wish.slots.get(model);
+                assert!(wanted.is_none_or(|wanted| wanted.gap == Gap::Allowed));
                 self.serving = None;
                 self.withdrawn = true;
                 let fact = Fact::Withdrawn(model.clone());
@@ -285,6 +302,22 @@ impl World {
         );
     }
 
+    fn crashes_of_serving(&self) -> u32 {
+        let crashes = self.serving.as_ref().and_then(|(package, _)| {
+            let slot = self.observed.slots.get(&model())?;
+            slot.crashes.get(package)
+        });
+        crashes.map_or(0, |crashes| crashes.count)
+    }
+
+    /// The serving worker is found to be too large.
+    pub(super) fn wear(&mut self) {
+        if let Some((package, worker)) = self.serving.clone() {
+            let failure = failure(FailureClass::WorkerCrash);
+            self.fact(Fact::WorkerWorn(package, worker, failure));
+        }
+    }
+
     pub(super) fn advance(&mut self, time: Duration) {
         self.now += time;
         self.settle();
@@ -337,7 +370,9 @@ impl World {
 
 #[derive(Clone, Debug)]
 enum Action {
-    Desire(Option<u8>),
+    Desire(Option<u8>, Gap),
+    /// The serving worker has grown.
+    Wear,
     Complete(usize, Option<FailureClass>),
     Crash(usize),
     Advance(u16),
@@ -358,12 +393,19 @@ fn class() -> impl Strategy<Value = FailureClass> {
         FailureClass::ModelInvalid,
         FailureClass::RuntimeMissing,
         FailureClass::WorkerStart,
+        FailureClass::Memory,
     ])
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    prop::sample::select(vec![Gap::Refused, Gap::Allowed])
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        2 => prop::option::weighted(0.9, 1..5_u8).prop_map(Action::Desire),
+        2 => (prop::option::weighted(0.9, 1..5_u8), gap())
+            .prop_map(|(number, gap)| Action::Desire(number, gap)),
+        1 => Just(Action::Wear),
         12 => (0..8_usize).prop_map(|index| Action::Complete(index, None)),
         3 => (0..8_usize, class()).prop_map(|(index, class)| Action::Complete(index, Some(class))),
         2 => (0..4_usize).prop_map(Action::Crash),
@@ -388,9 +430,25 @@ proptest! {
         for action in actions {
             let served = world.serving.is_some();
             world.withdrawn = false;
-            let faulty = matches!(action, Action::Crash(_) | Action::Restart);
+            let faulty = match action {
+                Action::Crash(_) | Action::Restart => true,
+                // No room for both: the one that has grown ends first.
+                Action::Complete(_, Some(FailureClass::Memory)) => true,
+                Action::Wear => world.crashes_of_serving() + 1 >= CRASHES_MAX,
+                Action::Desire(..)
+                | Action::Complete(..)
+                | Action::Advance(_)
+                | Action::Late(_)
+                | Action::LinkUp
+                | Action::Hold
+                | Action::Release => false,
+            };
             match action {
-                Action::Desire(number) => world.desire(number),
+                Action::Desire(number, gap) => {
+                    world.gap = gap;
+                    world.desire(number);
+                }
+                Action::Wear => world.wear(),
                 Action::Complete(index, class) => world.complete(index, class),
                 Action::Crash(index) => world.crash(index),
                 Action::Advance(ms) => world.advance(Duration::from_millis(ms.into())),

@@ -9,12 +9,12 @@ use crate::models::{Fact, FailureClass, Rest};
 use crate::reconcile::Step;
 use crate::reconcile::report::{Progress, report};
 
-fn serving(world: &World) -> Option<u8> {
+pub(super) fn serving(world: &World) -> Option<u8> {
     let (package, _) = world.serving.as_ref()?;
     package.version.version.as_str().parse().ok()
 }
 
-fn running(number: u8) -> World {
+pub(super) fn running(number: u8) -> World {
     let mut world = World::default();
     world.desire(Some(number));
     world.calm();
@@ -23,7 +23,7 @@ fn running(number: u8) -> World {
 }
 
 /// Completes pending steps (all well) until `number` serves.
-fn until_serving(world: &mut World, number: u8) {
+pub(super) fn until_serving(world: &mut World, number: u8) {
     for _ in 0..20 {
         if serving(world) == Some(number) {
             return;
