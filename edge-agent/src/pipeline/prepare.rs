@@ -126,6 +126,7 @@ impl Preparation {
             input: InferInput {
                 tensors: vec![tensor],
                 outputs: OutputSelection::All,
+                sequence: None,
             },
             picture,
             echo: None,

@@ -213,9 +213,9 @@ fn pipelines(pipelines: &[PipelineFacts], now: u64, out: &mut String) {
     table(&rows, out);
 }
 
-fn table(rows: &[[String; 7]], out: &mut String) {
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], out: &mut String) {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..8).map(width).collect();
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     out.push('\n');
     for row in rows {
         let cells = row.iter().zip(&widths);

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use edge_agent::worker::{
-    Call, OutputSelection, Request, TensorRef, WorkerHost, WorkerProgram, WorkerSpec,
+    Call, OutputSelection, Request, TensorRef, WorkerHost, WorkerProgram, WorkerSettings,
+    WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
 
@@ -39,6 +40,7 @@ fn host() -> WorkerHost {
     WorkerHost::start(WorkerProgram {
         executable: env!("CARGO_BIN_EXE_edge-agent").into(),
         runtime: Some(top.join(library)),
+        settings: WorkerSettings::default(),
     })
     .unwrap()
 }

@@ -1,6 +1,7 @@
 //! The lane with a worker that is played here: what a broken or hostile one can do, and requests that nobody waits for.
 
 use edge_ipc::{ControlSocket, Region};
+use millwright_package::ANSWER_WITHIN;
 
 use super::*;
 use crate::worker::protocol::{MESSAGE_AREA, REGION_BYTES, Run, SLOTS, encode_done};
