@@ -17,7 +17,11 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("millwright-identity", &["millwright-proto"]),
     (
         "millwright-package",
-        &["millwright-proto", "millwright-document"],
+        &[
+            "millwright-proto",
+            "millwright-document",
+            "millwright-summary",
+        ],
     ),
     (
         "edge-core",

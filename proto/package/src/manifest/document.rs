@@ -57,6 +57,8 @@ struct Spec {
     #[serde(default)]
     confidence: Option<ConfidenceRule>,
     #[serde(default)]
+    profile: Option<PackagePath>,
+    #[serde(default)]
     limits: WorkerLimits,
 }
 
@@ -123,6 +125,7 @@ impl ModelPackage {
                 .map(|rule| rule.check(&outputs))
                 .transpose()?,
             outputs,
+            profile: self.spec.profile,
             limits: Limits {
                 memory_mib: self.spec.limits.memory_mib,
                 threads: self.spec.limits.threads.unwrap_or(NonZeroU16::MIN),
