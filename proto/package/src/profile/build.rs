@@ -201,14 +201,19 @@ fn distribution(column: &[f64]) -> Option<Distribution> {
     shares.push((sorted.len() - below) as f64 / count);
     Some(Distribution {
         edges,
-        shares,
+        shares: shares.into_iter().map(short).collect(),
         count: sorted.len() as u64,
-        min,
-        max,
-        mean,
-        std: variance.sum::<f64>().sqrt(),
-        missing: 1.0 - count / column.len() as f64,
+        min: short(min),
+        max: short(max),
+        mean: short(mean),
+        std: short(variance.sum::<f64>().sqrt()),
+        missing: short(1.0 - count / column.len() as f64),
     })
+}
+
+/// With 15 digits, which every reader of JSON gives back as they were.
+fn short(number: f64) -> f64 {
+    format!("{number:.14e}").parse().unwrap_or(number)
 }
 
 /// Deciles. An edge lies halfway between two values that occur, so that no value lies on one and a rounding at the last
@@ -231,7 +236,7 @@ fn edges(sorted: &[f64]) -> Vec<f64> {
         if at == 0 || at == sorted.len() {
             continue;
         }
-        let edge = sorted[at - 1] / 2.0 + sorted[at] / 2.0;
+        let edge = short(sorted[at - 1] / 2.0 + sorted[at] / 2.0);
         if edge.is_finite() && edges.last().is_none_or(|last| *last < edge) {
             edges.push(edge);
         }
