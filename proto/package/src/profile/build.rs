@@ -13,6 +13,9 @@ use super::{
 /// Most rows: a million of 64 features take 512 MB while the profile is made, and more change no decile.
 pub const BUILD_ROWS_MAX: usize = 1_000_000;
 
+/// What rounding to 15 digits can change, relatively.
+const ROUNDED: f64 = 1e-14;
+
 /// Bins of a distribution: deciles, the usual choice for PSI.
 const BINS: usize = 10;
 
@@ -186,7 +189,7 @@ fn distribution(column: &[f64]) -> Option<Distribution> {
     sorted.sort_by(f64::total_cmp);
     let (min, max) = (*sorted.first()?, *sorted.last()?);
     let count = sorted.len() as f64;
-    let mean = sorted.iter().map(|value| value / count).sum::<f64>();
+    let mean = sorted.iter().sum::<f64>() / count;
     let variance = sorted
         .iter()
         .map(|value| (value - mean) * (value - mean) / count);
@@ -203,8 +206,15 @@ fn distribution(column: &[f64]) -> Option<Distribution> {
         edges,
         shares: shares.into_iter().map(short).collect(),
         count: sorted.len() as u64,
-        min: short(min),
-        max: short(max),
+        // Rounded outwards: they say which values the baseline never had.
+        min: [0.0, ROUNDED]
+            .map(|by| short(min - min.abs() * by))
+            .into_iter()
+            .find(|low| *low <= min)?,
+        max: [0.0, ROUNDED]
+            .map(|by| short(max + max.abs() * by))
+            .into_iter()
+            .find(|high| *high >= max)?,
         mean: short(mean),
         std: short(variance.sum::<f64>().sqrt()),
         missing: short(1.0 - count / column.len() as f64),
