@@ -195,8 +195,8 @@ impl Recorder {
         self.state().last.clone()
     }
 
-    /// The closed window, and which models began or ended to drift with it.
-    pub(crate) fn cut(
+    /// Closes the open window; returns it, and which models began or ended to drift with it.
+    pub fn cut(
         &self,
         now: Moment,
         cut: Cut,

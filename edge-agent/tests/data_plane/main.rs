@@ -5,6 +5,7 @@
     reason = "a test that cannot go on ends with the place"
 )]
 
+mod drift;
 mod onnx;
 mod rest;
 mod support;
