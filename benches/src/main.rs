@@ -1,7 +1,8 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
-//! [`outbox`] is goal P6 (what durable records cost).
+//! [`telemetry`] is goal P4 (what a minute of telemetry costs), [`sketch`] is goal P5 (what a sketch costs), [`outbox`] is
+//! goal P6 (what durable records cost).
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
 
 mod memory;
@@ -9,6 +10,8 @@ mod outbox;
 mod overhead;
 mod peers;
 mod results;
+mod sketch;
+mod telemetry;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
@@ -32,6 +35,10 @@ enum Bench {
     Memory,
     /// P2: inference overhead over a raw run of ONNX Runtime.
     Overhead,
+    /// P4: the bytes of a minute of telemetry beside Prometheus remote write.
+    Telemetry,
+    /// P5: the quantile sketch beside two others.
+    Sketch,
     /// P6: the outbox beside SQLite, redb and plain sled.
     Outbox,
 }
@@ -48,6 +55,12 @@ async fn main() -> Result<()> {
     }
     if wanted(Bench::Overhead) {
         overhead::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Telemetry) {
+        telemetry::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Sketch) {
+        sketch::run(arguments.repeats)?.keep()?;
     }
     if wanted(Bench::Outbox) {
         outbox::run(arguments.repeats)?.keep()?;

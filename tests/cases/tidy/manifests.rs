@@ -108,6 +108,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "millwright-tests",
             "millwright-package",
             "millwright-proto",
+            "millwright-summary",
         ],
     ),
     (
