@@ -38,20 +38,24 @@ pub(crate) fn debian(package: &str) -> Result<PathBuf> {
 pub(crate) fn python() -> Result<PathBuf> {
     let environment = checkout().join("target/peers/venv");
     let python = environment.join("bin/python");
-    if !environment.join("complete").exists() {
+    let wanted = std::fs::read_to_string(file("requirements.txt")).context("reading the list")?;
+    let complete = environment.join("complete");
+    if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    if !python.exists() {
         succeed(
             Command::new("python3")
                 .args(["-m", "venv"])
                 .arg(&environment),
         )?;
-        let requirements = checkout().join("benches/peers/requirements.txt");
-        succeed(
-            Command::new(&python)
-                .args(["-m", "pip", "install", "-q", "-r"])
-                .arg(requirements),
-        )?;
-        std::fs::write(environment.join("complete"), "")?;
     }
+    succeed(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "-q", "-r"])
+            .arg(file("requirements.txt")),
+    )?;
+    std::fs::write(complete, wanted)?;
     Ok(python)
 }
 

@@ -4,6 +4,7 @@
 #   base                  Python with pinned packages (target/venv), ONNX Runtime of this machine
 #   models                the four model packages (target/models/<name>-<version>)
 #   python-tests          what the cases written in Python need, in the same target/venv
+#   promtool              judges the pages for Prometheus, where apt-get is; optional, so never a failure
 #   mosquitto             an MQTT broker, where it may be installed; optional, so never a failure
 #   onnxruntime-x86_64    the runtime of one architecture, whatever this machine is
 #   onnxruntime-aarch64   (target/onnxruntime/<architecture>/libonnxruntime.so.1.31.1)
@@ -153,6 +154,16 @@ models() {
   finish
 }
 
+# Unpacked and not installed: it is wanted for one program of 48 MB. The benchmarks look for it in the same place.
+promtool() {
+  local peers=$target/peers
+  if [ -x "$peers/prometheus/usr/bin/promtool" ]; then return; fi
+  mkdir -p "$peers"
+  if command -v apt-get >/dev/null && (cd "$peers" && retry apt-get download -qq prometheus) &&
+    dpkg -x "$peers"/prometheus_*.deb "$peers/prometheus"; then return; fi
+  say "no promtool (Debian's package prometheus): the unit tests check the same rules"
+}
+
 mosquitto() {
   if PATH=$PATH:/usr/sbin:/usr/local/sbin type -P mosquitto >/dev/null; then return; fi
   if install_debian mosquitto; then
@@ -173,9 +184,10 @@ for part in "$@"; do
     base) base ;;
     models) models ;;
     python-tests) python_packages python-tests "$top/tests/setup/requirements-python-tests.txt" ;;
+    promtool) promtool ;;
     mosquitto) mosquitto ;;
     onnxruntime-*) onnxruntime "${part#onnxruntime-}" ;;
     models-all) python_packages models-all "$models/requirements-all.txt" ;;
-    *) fail "unknown part $part: choose from base, models, python-tests, mosquitto, onnxruntime-x86_64, onnxruntime-aarch64, models-all" ;;
+    *) fail "unknown part $part: choose from base, models, python-tests, promtool, mosquitto, onnxruntime-x86_64, onnxruntime-aarch64, models-all" ;;
   esac
 done
