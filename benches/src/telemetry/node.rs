@@ -13,15 +13,16 @@ use edge_agent::telemetry::{Outcome, Phases, Recorder};
 use edge_core::summary::{InputSample, Moment, label};
 use millwright_package::profile::Builder;
 use millwright_proto::ids::ModelVersion;
+use millwright_summary::gauge::OUTBOX_WRITTEN_BYTES;
 use millwright_summary::{ErrorClass, Sketch, Window};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Sensors of each model.
-const FEATURES: usize = 9;
+const FEATURES: usize = 10;
 
 /// Classes each model gives.
-const CLASSES: u32 = 24;
+const CLASSES: u32 = 31;
 
 /// Steps of a latency in a millisecond, as the recorder keeps it.
 const LATENCY_STEPS: f64 = 16_384.0;
@@ -72,6 +73,8 @@ impl Node {
                 load.step();
                 if tick.is_multiple_of(50) {
                     sampler.sample(&load.recorder, 64 << 20);
+                    load.recorder
+                        .gauge(OUTBOX_WRITTEN_BYTES, tick as f64 * 1500.0);
                 }
             }
         });
@@ -158,7 +161,7 @@ impl Load {
             let [infer, queue] = [infer, queue].map(|ms| Duration::from_nanos((ms * 1e6) as u64));
             let confidence = f64::from((1.0 - self.even() * self.even() * 0.5) as f32);
             let latency = queue + infer + Duration::from_micros(15);
-            let class = (self.even() * self.even() * f64::from(CLASSES)) as u32;
+            let class = (self.even() * f64::from(CLASSES)) as u32;
             let model = self.models[at].clone();
             let row = [(); FEATURES].map(|()| self.normal());
             self.recorder.input(&model, InputSample::Features(&row));
