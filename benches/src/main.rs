@@ -1,6 +1,7 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
+//! [`telemetry`] is goal P4 (what a minute of telemetry costs), [`sketch`] is goal P5 (what a sketch costs),
 //! [`outbox`] is goal P6 (what durable records cost), [`fusion`] is sensor fusion at 1,000 messages a second on one core,
 //! [`vision`] is what a frame costs beside its model, [`swap`] is goal P13 (what a model update costs).
 //! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
@@ -11,7 +12,9 @@ mod outbox;
 mod overhead;
 mod peers;
 mod results;
+mod sketch;
 mod swap;
+mod telemetry;
 mod vision;
 
 use anyhow::Result;
@@ -41,6 +44,10 @@ enum Bench {
     Overhead,
     /// Sensor fusion over a broker at 1,000 messages a second on one core.
     Fusion,
+    /// P4: the bytes of a minute of telemetry beside Prometheus remote write.
+    Telemetry,
+    /// P5: the quantile sketch beside two others.
+    Sketch,
     /// P6: the outbox beside SQLite, redb and plain sled.
     Outbox,
     /// What a frame costs beside its model.
@@ -67,6 +74,12 @@ async fn main() -> Result<()> {
     }
     if wanted(Bench::Fusion) {
         fusion::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Telemetry) {
+        telemetry::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Sketch) {
+        sketch::run(arguments.repeats)?.keep()?;
     }
     if wanted(Bench::Outbox) {
         outbox::run(arguments.repeats)?.keep()?;

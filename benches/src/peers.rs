@@ -38,23 +38,24 @@ pub(crate) fn debian(package: &str) -> Result<PathBuf> {
 pub(crate) fn python() -> Result<PathBuf> {
     let environment = checkout().join("target/peers/venv");
     let python = environment.join("bin/python");
-    let requirements = checkout().join("benches/peers/requirements.txt");
-    let wanted = std::fs::read_to_string(&requirements).context("reading what peers need")?;
-    // Kept when it is complete, so that a changed list is seen.
+    let wanted = std::fs::read_to_string(file("requirements.txt")).context("reading the list")?;
     let complete = environment.join("complete");
-    if std::fs::read_to_string(&complete).unwrap_or_default() != wanted {
+    if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    if !python.exists() {
         succeed(
             Command::new("python3")
                 .args(["-m", "venv"])
                 .arg(&environment),
         )?;
-        succeed(
-            Command::new(&python)
-                .args(["-m", "pip", "install", "-q", "-r"])
-                .arg(requirements),
-        )?;
-        std::fs::write(complete, wanted)?;
     }
+    succeed(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "-q", "-r"])
+            .arg(file("requirements.txt")),
+    )?;
+    std::fs::write(complete, wanted)?;
     Ok(python)
 }
 

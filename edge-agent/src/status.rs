@@ -198,6 +198,13 @@ pub struct ModelFacts {
     /// What that worker computes with, for example `cpu`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// What it is given and gives beside its package's baseline profile: `inconclusive`, `steady`, `watch`, `drift`; absent
+    /// when the package has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
+    /// What is behind that, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub drift_message: String,
 }
 
 /// The hold somebody put on this node.

@@ -1,27 +1,34 @@
 //! What the agent measures: requests as they happen, the node every few seconds, cut into windows.
 //!
 //! ```text
-//! ActiveModels::infer ─▶ Recorder ─┐
-//! node::Sampler ──────▶ Recorder ──┼─▶ Aggregator (edge-core) ── every window ──▶ WindowSink ─▶ outbox
-//! link totals ─────────────────────┘
+//! ActiveModels::infer ─▶ Recorder ─┐                                         ┌─▶ WindowSink ─▶ outbox
+//! node::Sampler ──────▶ Recorder ──┼─▶ Aggregator (edge-core) ── every window ┤
+//! link totals ─────────────────────┘                                         └─▶ DriftWatch ─▶ journal
 //! ```
 //!
-//! Owns the open window ([`Recorder`]), the counters since the start that `/metrics` shows ([`counters`]), the
-//! sampling of the node ([`node`]), the clocks ([`clock`]) and the task that cuts windows ([`task`]).
-//! It does not know how a window is stored or sent.
+//! Owns the open window and the watch for drift ([`Recorder`]), the baseline profiles of packages ([`baseline`]), the
+//! counters since the start that `/metrics` shows ([`counters`]), the sampling of the node ([`node`]) and its accelerators
+//! ([`accelerator`]), the clocks ([`clock`]) and the task that cuts windows ([`task`]). It does not know how a window is
+//! stored or sent.
 //!
 //! A window is lost only if the process is killed while it is open; at an orderly end it is cut early and
 //! says so. A window that the sink refuses is offered again with the next one.
 
+pub mod accelerator;
+pub mod baseline;
 pub mod clock;
 pub mod counters;
 pub mod node;
 mod task;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use edge_core::summary::{Aggregator, Cut, Moment, Observation};
+use edge_core::drift::{DriftNotice, DriftWatch};
+use edge_core::summary::{self, Aggregator, Cut, InputSample, Moment, Observation};
+use millwright_package::Profile;
+use millwright_package::profile::Difference;
 use millwright_proto::ids::{BootId, ModelVersion};
 use millwright_summary::{ErrorClass, LinkStats, Window};
 
@@ -35,12 +42,41 @@ pub enum Outcome {
     Answered {
         /// Time in the agent.
         latency: Duration,
+        /// Where it went.
+        phases: Phases,
         /// The model's confidence, where its manifest defines one.
         confidence: Option<f64>,
+        /// The class it gave, where it gives one.
+        class: Option<u32>,
     },
     /// It was not.
     Failed(ErrorClass),
 }
+
+/// Where the time of a request went; zero for a phase it did not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Waiting for a free place at the worker.
+    pub queue: Duration,
+    /// Making tensors of what came in.
+    pub preprocess: Duration,
+    /// Computing, copies between the processes included.
+    pub infer: Duration,
+    /// Making results of tensors.
+    pub postprocess: Duration,
+}
+
+/// How one active model version compares with its baseline profile.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// The version.
+    pub model: ModelVersion,
+    /// Every distribution of the profile.
+    pub differences: Vec<Difference>,
+}
+
+/// Steps of a stored latency in a millisecond: 61 ns, finer than the clock is true, and short in a summary.
+const LATENCY_STEPS: f64 = 16_384.0;
 
 /// Takes what happens on this node. A cheap handle.
 #[derive(Clone, Debug)]
@@ -54,6 +90,8 @@ struct State {
     open: Aggregator,
     counters: Counters,
     last: Option<Arc<Window>>,
+    /// Of the versions that are active and have a profile.
+    watches: BTreeMap<ModelVersion, DriftWatch>,
 }
 
 impl Recorder {
@@ -63,8 +101,9 @@ impl Recorder {
         Self {
             state: Arc::new(Mutex::new(State {
                 open: Aggregator::new(boot, now, LinkStats::default()),
-                counters: Counters::default(),
+                counters: Counters::since(now.wall_ms),
                 last: None,
+                watches: BTreeMap::new(),
             })),
         }
     }
@@ -76,19 +115,72 @@ impl Recorder {
         let observation = match outcome {
             Outcome::Answered {
                 latency,
+                phases,
                 confidence,
+                class,
             } => Observation::Answered {
-                latency_ms: latency.as_secs_f64() * 1000.0,
+                latency_ms: milliseconds(latency),
+                phases: summary::Phases {
+                    queue_ms: milliseconds(phases.queue),
+                    preprocess_ms: milliseconds(phases.preprocess),
+                    infer_ms: milliseconds(phases.infer),
+                    postprocess_ms: milliseconds(phases.postprocess),
+                },
                 confidence,
+                class,
             },
             Outcome::Failed(class) => Observation::Failed(class),
         };
         state.open.request(model, observation);
     }
 
+    /// Looks at one input of `model`: a row of the features of its profile, or the quality of a picture. Where the profile
+    /// names an input tensor, `ActiveModels` reads the features from it; a pipeline that makes them itself calls this.
+    pub fn input(&self, model: &ModelVersion, sample: InputSample<'_>) {
+        self.state().open.input(model, sample);
+    }
+
+    /// Compares inputs and outputs of `model` with `profile` from now on; `None`: with nothing.
+    pub fn baseline(&self, model: &ModelVersion, profile: Option<Arc<Profile>>) {
+        let mut state = self.state();
+        match &profile {
+            Some(profile) => {
+                let watched = state.watches.get(model);
+                if watched.is_none_or(|watch| watch.profile() != profile) {
+                    let watch = DriftWatch::new(Arc::clone(profile));
+                    state.watches.insert(model.clone(), watch);
+                }
+            }
+            None => {
+                state.watches.remove(model);
+            }
+        }
+        state.open.baseline(model, profile);
+    }
+
+    /// How the active versions with a profile compare with it.
+    #[must_use]
+    pub fn drift(&self) -> Vec<Drift> {
+        let state = self.state();
+        let watches = state.watches.iter();
+        let told = watches.map(|(model, watch)| Drift {
+            model: model.clone(),
+            differences: watch.differences(),
+        });
+        told.collect()
+    }
+
+    /// Counts time in which `model` had a ready worker.
+    pub fn ready(&self, model: &ModelVersion, time: Duration) {
+        let ready_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.state().open.ready(model, ready_ms);
+    }
+
     /// Adds one sample of a gauge.
     pub fn gauge(&self, name: &'static str, value: f64) {
-        self.state().open.gauge(name, value);
+        let mut state = self.state();
+        state.open.gauge(name, value);
+        state.counters.gauges.insert(name, value);
     }
 
     /// Counters since the agent started.
@@ -103,11 +195,24 @@ impl Recorder {
         self.state().last.clone()
     }
 
-    fn cut(&self, now: Moment, cut: Cut, link: LinkStats) -> Arc<Window> {
+    /// Closes the open window; returns it, and which models began or ended to drift with it.
+    pub fn cut(
+        &self,
+        now: Moment,
+        cut: Cut,
+        link: LinkStats,
+    ) -> (Arc<Window>, Vec<(ModelVersion, DriftNotice)>) {
         let mut state = self.state();
         let window = Arc::new(state.open.cut(now, cut, link));
         state.last = Some(Arc::clone(&window));
-        window
+        let watches = state.watches.iter_mut();
+        let told = watches.filter_map(|(model, watch)| {
+            let stats = window.models.get(&summary::label(model))?;
+            Some((model.clone(), watch.observe(stats)?))
+        });
+        let told = told.collect();
+        drop(state);
+        (window, told)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,3 +220,17 @@ impl Recorder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// In steps of [`LATENCY_STEPS`]; a time that was measured is never zero.
+fn milliseconds(time: Duration) -> f64 {
+    let steps = time.as_nanos() as f64 * (LATENCY_STEPS / 1e6);
+    let steps = if time.is_zero() {
+        0.0
+    } else {
+        steps.round().max(1.0)
+    };
+    steps / LATENCY_STEPS
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use samples::{Sample, samples};
 
 /// Files in the same folder that other crates own.
-const FOREIGN: [&str; 1] = ["window"];
+const FOREIGN: [&str; 2] = ["window", "window-packed"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1")

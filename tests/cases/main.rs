@@ -5,6 +5,7 @@ mod certificates;
 mod clients;
 mod crash;
 mod identity;
+mod insight;
 mod lifecycle;
 mod operations;
 mod pipelines;

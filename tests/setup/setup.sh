@@ -6,6 +6,7 @@
 #   zoo                   models of other makers (target/zoo), out of three Python packages that are not installed
 #   matrix                operator models of Debian's libonnx-testdata (target/matrix), with what ONNX Runtime gives for them
 #   python-tests          what the cases written in Python need, in the same target/venv
+#   promtool              judges the pages for Prometheus, where apt-get is; optional, so never a failure
 #   mosquitto             an MQTT broker, where it may be installed; optional, so never a failure
 #   onnxruntime-x86_64    the runtime of one architecture, whatever this machine is
 #   onnxruntime-aarch64   (target/onnxruntime/<architecture>/libonnxruntime.so.1.31.1)
@@ -188,6 +189,16 @@ matrix() {
   finish
 }
 
+# Unpacked and not installed: it is wanted for one program of 48 MB. The benchmarks look for it in the same place.
+promtool() {
+  local peers=$target/peers
+  if [ -x "$peers/prometheus/usr/bin/promtool" ]; then return; fi
+  mkdir -p "$peers"
+  if command -v apt-get >/dev/null && (cd "$peers" && retry apt-get download -qq prometheus) &&
+    dpkg -x "$peers"/prometheus_*.deb "$peers/prometheus"; then return; fi
+  say "no promtool (Debian's package prometheus): the unit tests check the same rules"
+}
+
 mosquitto() {
   if PATH=$PATH:/usr/sbin:/usr/local/sbin type -P mosquitto >/dev/null; then return; fi
   if install_debian mosquitto; then
@@ -210,9 +221,10 @@ for part in "$@"; do
     zoo) zoo ;;
     matrix) matrix ;;
     python-tests) python_packages python-tests "$top/tests/setup/requirements-python-tests.txt" ;;
+    promtool) promtool ;;
     mosquitto) mosquitto ;;
     onnxruntime-*) onnxruntime "${part#onnxruntime-}" ;;
     models-all) python_packages models-all "$models/requirements-all.txt" ;;
-    *) fail "unknown part $part: choose from base, models, zoo, matrix, python-tests, mosquitto, onnxruntime-x86_64, onnxruntime-aarch64, models-all" ;;
+    *) fail "unknown part $part: choose from base, models, zoo, matrix, python-tests, promtool, mosquitto, onnxruntime-x86_64, onnxruntime-aarch64, models-all" ;;
   esac
 done

@@ -22,6 +22,9 @@ pub struct NodeSummary {
     pub node: String,
     /// Windows merged.
     pub windows: u64,
+    /// Milliseconds that were really measured.
+    #[serde(default)]
+    pub coverage_ms: u64,
     /// Sequence numbers that were declared lost.
     pub lost: u64,
     /// Bytes of summary payload received.
@@ -52,8 +55,52 @@ pub struct ModelSummary {
     pub errors: BTreeMap<String, u64>,
     /// Latency of a request in the agent, in milliseconds.
     pub latency_ms: Quantiles,
+    /// Where that time went: `queue`, `preprocess`, `infer`, `postprocess`; those that requests had.
+    #[serde(default)]
+    pub phases_ms: BTreeMap<String, Quantiles>,
     /// The model's own confidence, as its manifest defines it.
     pub confidence: Quantiles,
+    /// Answers by number of the class; `other` are the less frequent ones together.
+    #[serde(default)]
+    pub classes: BTreeMap<String, u64>,
+    /// Quality of the pictures it was given: `brightness`, `contrast`, `sharpness`.
+    #[serde(default)]
+    pub image: BTreeMap<String, GaugeSummary>,
+    /// Milliseconds with a ready worker.
+    #[serde(default)]
+    pub ready_ms: u64,
+    /// Inputs and outputs beside the package's baseline profile; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// Inputs and outputs of a model beside the baseline profile of its package.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// The worst of all distributions: `inconclusive`, `steady`, `watch`, `drift`.
+    pub verdict: String,
+    /// Features, `image.*`, `output.confidence` and `output.classes`.
+    pub distributions: Vec<DistributionDrift>,
+}
+
+/// One distribution beside its baseline.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DistributionDrift {
+    /// The feature or output.
+    pub name: String,
+    /// `inconclusive` below 400 samples weighed against the rows of the baseline, `steady`, `watch` from a PSI of 0.1 on,
+    /// `drift` from 0.25 on.
+    pub verdict: String,
+    /// Values counted.
+    pub samples: u64,
+    /// Population stability index.
+    pub psi: Option<f64>,
+    /// Kolmogorov-Smirnov distance at the edges of the bins.
+    pub ks: Option<f64>,
+    /// Share of values that the baseline never had.
+    pub outside: f64,
 }
 
 /// Points of a quantile sketch (1 % relative error); absent where nothing was measured.

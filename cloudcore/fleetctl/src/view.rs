@@ -1,6 +1,7 @@
 //! How each kind looks: its columns in tables, its details in `describe`.
 
 mod fleet;
+mod measured;
 mod models;
 pub(crate) mod rollouts;
 
@@ -11,6 +12,7 @@ use fleet_api::{Condition, Event, Kind, Resource};
 use jiff::Timestamp;
 
 use crate::output::{Column, Page, age};
+pub(crate) use measured::measured;
 
 /// A kind that can be shown.
 pub(crate) trait View: Kind {

@@ -1,18 +1,19 @@
 //! What the fleet measured and what happened: summaries, windows, events, audit. Read-only.
 
-use std::collections::BTreeMap;
+mod models;
+pub(super) mod profiles;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use fleet_api::{
-    AuditList, EventList, GaugeSummary, ModelSummary, NodeSummary, Quantiles, SummaryReport,
-    WindowList, WindowRow,
-};
+use fleet_api::{AuditList, EventList, NodeSummary, SummaryReport, WindowList, WindowRow};
 use jiff::{SignedDuration, Timestamp};
+use millwright_package::Profile;
 use millwright_proto::ids::Lineage;
-use millwright_summary::{Merged, Sketch, Window};
+use millwright_summary::{Merged, ModelLabel, Window};
 use serde::Deserialize;
 
 use super::failure::{Failure, ProblemType};
@@ -77,59 +78,45 @@ pub(super) async fn summaries(
     }
     let lost = app.store.lost_summaries(&actor.tenant).await?;
     let model = params.model.as_deref();
+    let compared: BTreeSet<ModelLabel> = totals
+        .values()
+        .flat_map(|total| &total.merged.models)
+        .filter(|(_, stats)| stats.baseline.profile != 0 || !stats.classes.is_empty())
+        .map(|(label, _)| label.clone())
+        .collect();
+    let profiles = profiles::of_versions(&app, &actor.tenant, compared).await;
     let nodes = totals.into_iter().map(|(node, total)| {
         let lost = lost.get(&node).copied().unwrap_or_default();
-        node_summary(node, &total, lost, model)
+        node_summary(node, &total, lost, model, &profiles)
     });
     Ok(Json(SummaryReport {
         nodes: nodes.collect(),
     }))
 }
 
-fn node_summary(node: String, total: &NodeTotal, lost: u64, model: Option<&str>) -> NodeSummary {
+fn node_summary(
+    node: String,
+    total: &NodeTotal,
+    lost: u64,
+    model: Option<&str>,
+    profiles: &BTreeMap<ModelLabel, Profile>,
+) -> NodeSummary {
     let merged = &total.merged;
     let wanted = merged.models.iter();
     let wanted = wanted.filter(|(label, _)| model.is_none_or(|model| model == label.model));
-    let models = wanted.map(|(label, stats)| ModelSummary {
-        model: label.model.clone(),
-        version: label.version.clone(),
-        requests: stats.requests,
-        errors: stats
-            .errors
-            .iter()
-            .map(|(class, count)| (class.to_string(), *count))
-            .collect(),
-        latency_ms: quantiles(&stats.latency_ms),
-        confidence: quantiles(&stats.confidence),
-    });
-    let gauges = merged.node.iter().filter_map(|(name, gauge)| {
-        let summary = GaugeSummary {
-            min: gauge.min()?,
-            mean: gauge.mean()?,
-            max: gauge.max()?,
-        };
-        Some((name.clone(), summary))
-    });
+    let models = wanted.map(|(label, stats)| models::summary(label, stats, profiles.get(label)));
+    let gauges = merged.node.iter();
+    let gauges = gauges.filter_map(|(name, gauge)| Some((name.clone(), models::gauge(gauge)?)));
     NodeSummary {
         node,
         windows: merged.windows,
+        coverage_ms: merged.coverage_ms,
         lost,
         payload_bytes: total.payload_bytes,
         first: merged.first_ms.and_then(time),
         last: merged.last_ms.and_then(time),
         models: models.collect(),
         gauges: gauges.collect(),
-    }
-}
-
-fn quantiles(sketch: &Sketch) -> Quantiles {
-    Quantiles {
-        count: sketch.count(),
-        min: sketch.min(),
-        p50: sketch.quantile(0.5),
-        p90: sketch.quantile(0.9),
-        p99: sketch.quantile(0.99),
-        max: sketch.max(),
     }
 }
 

@@ -4,13 +4,15 @@
 //! ([`models`], [`reconcile`]), which desired state is in force ([`desired`]), what a hold at
 //! the box keeps as it is ([`hold`]), which transport comes next ([`link`]), whether
 //! another worker fits into memory ([`memory`]), what the outbox keeps and resends ([`outbox`]), how observations
-//! become a window ([`summary`]), how values of many sensors become a model's input ([`sensors`]), which time it is ([`clock`]) and when the certificate is renewed
+//! become a window ([`summary`]), whether inputs and outputs drift ([`drift`]), how values of many
+//! sensors become a model's input ([`sensors`]), which time it is ([`clock`]) and when the certificate is renewed
 //! ([`renewal`]). Time, random seeds and identities are arguments; there is no tokio, file or clock
 //! here, so a simulation runs the same code. The manifest is the proof: nothing that does IO is
 //! listed in it.
 
 pub mod clock;
 pub mod desired;
+pub mod drift;
 pub mod hold;
 pub mod link;
 pub mod memory;

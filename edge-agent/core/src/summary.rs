@@ -2,19 +2,24 @@
 //!
 //! ```text
 //! request(model, observation) ─┐
+//! input(model, sample) ────────┤
 //! gauge(name, value) ──────────┼─▶ Aggregator ── cut(moment, totals) ──▶ Window, and the next begins
 //! link totals ─────────────────┘
 //! ```
+//!
+//! Inputs are counted in the bins of the model's baseline profile, and nothing of them is kept but the counts.
 //!
 //! Windows follow each other without a hole: one begins where the last was cut. Knows no clock: the
 //! moments are arguments.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use millwright_package::Reduce;
+use millwright_package::{Profile, Reduce};
 use millwright_proto::ids::{BootId, ModelVersion};
 use millwright_summary::{
-    ClockQuality, ErrorClass, Gauge, LinkStats, ModelLabel, ModelStats, Window, WindowTime,
+    BaselineCounts, ClockQuality, ErrorClass, Gauge, LinkStats, ModelLabel, ModelStats, Window,
+    WindowTime,
 };
 
 /// A moment by both clocks of a node.
@@ -35,11 +40,48 @@ pub enum Observation {
     Answered {
         /// Time in the agent, in milliseconds.
         latency_ms: f64,
+        /// Where it went.
+        phases: Phases,
         /// The model's confidence, where its manifest defines one.
         confidence: Option<f64>,
+        /// The class it gave, where it gives one.
+        class: Option<u32>,
     },
     /// It was not.
     Failed(ErrorClass),
+}
+
+/// Where the time of a request went, in milliseconds; 0 for a phase it did not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Phases {
+    /// Waiting for a free place at the worker.
+    pub queue_ms: f64,
+    /// Making tensors of what came in.
+    pub preprocess_ms: f64,
+    /// Computing, copies between the processes included.
+    pub infer_ms: f64,
+    /// Making results of tensors.
+    pub postprocess_ms: f64,
+}
+
+/// What is looked at of one input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InputSample<'a> {
+    /// One row of the features of the model's profile, in its order.
+    Features(&'a [f64]),
+    /// How good one picture is.
+    Image(Quality),
+}
+
+/// How good a picture is: nothing of what it shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// Mean lightness, 0 to 255.
+    pub brightness: f64,
+    /// Standard deviation of the lightness.
+    pub contrast: f64,
+    /// Variance of the Laplacian: low for a blurred picture.
+    pub sharpness: f64,
 }
 
 /// Why a window is cut.
@@ -62,6 +104,8 @@ pub struct Aggregator {
     models: BTreeMap<ModelVersion, ModelStats>,
     node: BTreeMap<String, Gauge>,
     link_at_start: LinkStats,
+    /// Of the versions that are active; they stay from window to window.
+    baselines: BTreeMap<ModelVersion, Arc<Profile>>,
 }
 
 impl Aggregator {
@@ -74,17 +118,72 @@ impl Aggregator {
             models: BTreeMap::new(),
             node: BTreeMap::new(),
             link_at_start: link,
+            baselines: BTreeMap::new(),
+        }
+    }
+
+    /// Compares what `model` is given and gives with `profile` from now on; `None`: with nothing.
+    pub fn baseline(&mut self, model: &ModelVersion, profile: Option<Arc<Profile>>) {
+        match profile {
+            Some(profile) => {
+                let stats = self.models.entry(model.clone()).or_default();
+                if stats.baseline.profile != profile.counts().profile {
+                    stats.baseline = profile.counts();
+                }
+                self.baselines.insert(model.clone(), profile);
+            }
+            None => {
+                self.baselines.remove(model);
+            }
         }
     }
 
     /// Counts one request.
     pub fn request(&mut self, model: &ModelVersion, observation: Observation) {
-        // Looked up first, so that only the first request of a window allocates.
-        if let Some(stats) = self.models.get_mut(model) {
-            observe(stats, observation);
-        } else {
-            observe(self.models.entry(model.clone()).or_default(), observation);
+        let (stats, profile) = self.stats(model);
+        observe(stats, profile, observation);
+    }
+
+    /// Looks at one input of `model`.
+    pub fn input(&mut self, model: &ModelVersion, sample: InputSample<'_>) {
+        let (stats, profile) = self.stats(model);
+        match sample {
+            InputSample::Features(values) => {
+                if let Some(profile) = profile {
+                    profile.count_features(values, &mut stats.baseline);
+                }
+            }
+            InputSample::Image(quality) => {
+                stats.image.brightness.observe(quality.brightness);
+                stats.image.contrast.observe(quality.contrast);
+                stats.image.sharpness.observe(quality.sharpness);
+                if let Some(profile) = profile {
+                    let qualities = [quality.brightness, quality.contrast, quality.sharpness];
+                    profile.count_image(qualities, &mut stats.baseline);
+                }
+            }
         }
+    }
+
+    /// Counts time in which `model` had a ready worker.
+    pub fn ready(&mut self, model: &ModelVersion, ready_ms: u64) {
+        let (stats, _) = self.stats(model);
+        stats.ready_ms = stats.ready_ms.saturating_add(ready_ms);
+    }
+
+    /// Statistics and profile of a model. Looked up first, so that only the first of a window allocates.
+    fn stats(&mut self, model: &ModelVersion) -> (&mut ModelStats, Option<&Profile>) {
+        let profile = self.baselines.get(model).map(Arc::as_ref);
+        if !self.models.contains_key(model) {
+            let baseline = profile.map(Profile::counts).unwrap_or_default();
+            let stats = ModelStats {
+                baseline,
+                ..ModelStats::default()
+            };
+            self.models.insert(model.clone(), stats);
+        }
+        let stats = self.models.get_mut(model);
+        (stats.expect("it was put in above"), profile)
     }
 
     /// Adds one sample of a gauge; the names are in [`millwright_summary::gauge`].
@@ -116,7 +215,11 @@ impl Aggregator {
             time,
             models: std::mem::take(&mut self.models)
                 .into_iter()
-                .map(labelled)
+                .filter(|(_, stats)| *stats != ModelStats::default())
+                .map(|(model, stats)| {
+                    let profile = self.baselines.get(&model).map(Arc::as_ref);
+                    (label(&model), closed(stats, profile))
+                })
                 .collect(),
             node: std::mem::take(&mut self.node),
             link: since(link, self.link_at_start),
@@ -127,25 +230,57 @@ impl Aggregator {
     }
 }
 
-fn labelled((model, stats): (ModelVersion, ModelStats)) -> (ModelLabel, ModelStats) {
-    let label = ModelLabel {
+/// How a window names a model version.
+#[must_use]
+pub fn label(model: &ModelVersion) -> ModelLabel {
+    ModelLabel {
         model: model.model.to_string(),
         version: model.version.to_string(),
-    };
-    (label, stats)
+    }
+}
+
+/// As it is sent: the classes that matter, and no counts of nothing.
+fn closed(mut stats: ModelStats, profile: Option<&Profile>) -> ModelStats {
+    let expected = profile.and_then(Profile::classes);
+    stats.classes = stats
+        .classes
+        .shortened(|class| expected.is_some_and(|classes| classes.shares.contains_key(&class)));
+    if stats.baseline.is_empty() {
+        stats.baseline = BaselineCounts::default();
+    }
+    stats
 }
 
 /// Adds one request to the statistics of its model.
-fn observe(stats: &mut ModelStats, observation: Observation) {
+fn observe(stats: &mut ModelStats, profile: Option<&Profile>, observation: Observation) {
     stats.requests = stats.requests.saturating_add(1);
     match observation {
         Observation::Answered {
             latency_ms,
+            phases,
             confidence,
+            class,
         } => {
             stats.latency_ms.insert(latency_ms);
+            let into = &mut stats.phases;
+            for (sketch, ms) in [
+                (&mut into.queue_ms, phases.queue_ms),
+                (&mut into.preprocess_ms, phases.preprocess_ms),
+                (&mut into.infer_ms, phases.infer_ms),
+                (&mut into.postprocess_ms, phases.postprocess_ms),
+            ] {
+                if ms > 0.0 {
+                    sketch.insert(ms);
+                }
+            }
             if let Some(confidence) = confidence {
                 stats.confidence.insert(confidence);
+                if let Some(profile) = profile {
+                    profile.count_confidence(confidence, &mut stats.baseline);
+                }
+            }
+            if let Some(class) = class {
+                stats.classes.add(class);
             }
         }
         Observation::Failed(class) => {
@@ -184,74 +319,4 @@ pub fn reduce(how: Reduce, elements: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(monotonic_ms: u64) -> Moment {
-        Moment {
-            monotonic_ms,
-            wall_ms: 1_000_000 + monotonic_ms,
-            clock: ClockQuality::Synchronized,
-        }
-    }
-
-    fn sent(sent_bytes: u64) -> LinkStats {
-        LinkStats {
-            sent_bytes,
-            ..LinkStats::default()
-        }
-    }
-
-    #[test]
-    fn a_window_counts_what_happened_since_the_last_cut_and_nothing_else() {
-        let model: ModelVersion = "detector@1.0.0".parse().unwrap();
-        let mut open = Aggregator::new(BootId::from_bytes([7; 16]), at(500), sent(100));
-        open.request(
-            &model,
-            Observation::Answered {
-                latency_ms: 4.0,
-                confidence: Some(0.5),
-            },
-        );
-        open.request(&model, Observation::Failed(ErrorClass::Shape));
-        open.gauge("cpu_percent", 10.0);
-        open.gauge("cpu_percent", 30.0);
-        let window = open.cut(at(60_500), Cut::Full, sent(350));
-        let stats = window.models.values().next().unwrap();
-        assert_eq!((stats.requests, stats.failed()), (2, 1));
-        assert_eq!((stats.latency_ms.count(), stats.confidence.count()), (1, 1));
-        assert_eq!(window.node["cpu_percent"].mean(), Some(20.0));
-        assert_eq!(window.link.sent_bytes, 250);
-        assert_eq!(window.time.monotonic_start_ms, 500);
-        assert_eq!(
-            (window.time.length_ms, window.time.coverage_ms),
-            (60_000, 60_000)
-        );
-        assert_eq!(window.time.interrupted, 0);
-
-        let next = open.cut(at(120_500), Cut::Full, sent(350));
-        assert_eq!(next.time.monotonic_start_ms, 60_500);
-        assert!(next.models.is_empty() && next.node.is_empty());
-        assert_eq!(next.link, LinkStats::default());
-    }
-
-    #[test]
-    fn an_interrupted_window_says_how_much_of_its_length_it_covers() {
-        let mut open = Aggregator::new(BootId::from_bytes([7; 16]), at(0), sent(0));
-        let window = open.cut(at(15_000), Cut::Interrupted { planned_ms: 60_000 }, sent(0));
-        assert_eq!(window.time.interrupted, 1);
-        assert_eq!(
-            (window.time.length_ms, window.time.coverage_ms),
-            (60_000, 15_000)
-        );
-    }
-
-    #[test]
-    fn confidence_is_one_number_and_skips_what_is_none() {
-        let elements = || [0.25, f64::NAN, 0.75].into_iter();
-        assert_eq!(reduce(Reduce::Max, elements()), Some(0.75));
-        assert_eq!(reduce(Reduce::Min, elements()), Some(0.25));
-        assert_eq!(reduce(Reduce::Mean, elements()), Some(0.5));
-        assert_eq!(reduce(Reduce::Mean, [f64::NAN].into_iter()), None);
-    }
-}
+mod tests;

@@ -38,6 +38,7 @@ pub(super) struct Running {
     control: JoinHandle<()>,
     stop: oneshot::Sender<()>,
     window: watch::Receiver<Duration>,
+    journal: Journal,
 }
 
 impl Running {
@@ -68,6 +69,7 @@ impl Running {
             outcome_sender,
         );
         let (asked_sender, asked) = watch::channel(None);
+        let journal = parts.journal.clone();
         let outlets = Outlets {
             applied: parts.applied,
             summary_window: asked_sender,
@@ -91,6 +93,7 @@ impl Running {
                 let _ = stopped.await;
             })),
             stop,
+            journal,
         }
     }
 
@@ -129,6 +132,7 @@ pub(super) fn telemetry<S>(
         link,
         clock: base.clock.clone(),
         window: running.window.clone(),
+        journal: running.journal.clone(),
         data_dir: layout.root().to_owned(),
         sink,
     }

@@ -1,173 +1,221 @@
 //! Prometheus text: counters since the start, and the last closed window in aggregated form.
+//!
+//! Names follow Prometheus' own rules: base units (seconds, bytes, ratios), `_total` for counters, help and type for each;
+//! `promtool check metrics` has nothing to say, and a test here checks the same rules. `/metrics` is what a Prometheus beside
+//! the node scrapes; `/metrics/summary` has no buckets and fits a central one.
 
+mod node;
+mod page;
 mod summary;
 
-use std::fmt::Write;
-
 use super::models::{ActiveModels, Readiness};
-use crate::telemetry::counters::{Counters, LATENCY_BOUNDS_S, ModelCounters};
+use crate::telemetry::counters::{Counters, Durations, LATENCY_BOUNDS_S, ModelCounters};
 use crate::telemetry::node::process_memory_bytes;
+use crate::telemetry::{Drift, Recorder};
+use page::{Kind, Labels, Page};
 pub use summary::summary;
 
-/// `/metrics`: requests, errors and latency of every model version since the agent started.
+/// `/metrics`: requests, errors, latency and drift of every model version since the agent started.
 #[must_use]
-pub fn counters(counters: &Counters, models: &ActiveModels) -> String {
-    let mut text = String::new();
+pub fn counters(recorder: &Recorder, models: &ActiveModels) -> String {
+    let counters = recorder.counters();
+    let mut page = Page::default();
     let ready = matches!(models.readiness(), Readiness::Ready);
-    family(
-        &mut text,
+    let gauge = |page: &mut Page, name: &'static str, help: &'static str, value: f64| {
+        page.family(name, Kind::Gauge, help);
+        page.sample(&Labels::none(), value);
+    };
+    gauge(
+        &mut page,
         "millwright_agent_up",
-        "gauge",
         "1 while the agent runs.",
+        1.0,
     );
-    sample(&mut text, "millwright_agent_up", "", 1.0);
-    family(
-        &mut text,
+    gauge(
+        &mut page,
         "millwright_agent_ready",
-        "gauge",
         "1 when every expected model has a ready worker.",
-    );
-    sample(
-        &mut text,
-        "millwright_agent_ready",
-        "",
         f64::from(u8::from(ready)),
     );
+    gauge(
+        &mut page,
+        "millwright_agent_start_time_seconds",
+        "When the agent started, Unix time.",
+        counters.started_ms as f64 / 1000.0,
+    );
     if let Some(bytes) = process_memory_bytes("self") {
-        let name = "millwright_agent_memory_bytes";
-        family(
-            &mut text,
-            name,
-            "gauge",
+        gauge(
+            &mut page,
+            "millwright_agent_memory_bytes",
             "Memory of the agent itself, without its workers.",
+            bytes as f64,
         );
-        sample(&mut text, name, "", bytes as f64);
     }
-    workers(&mut text, models);
-    requests(&mut text, counters);
-    latencies(&mut text, counters);
-    text
+    node::now(&mut page, &counters.gauges);
+    workers(&mut page, models);
+    requests(&mut page, &counters);
+    durations(&mut page, &counters);
+    drift(&mut page, &recorder.drift());
+    page.text()
 }
 
-fn workers(text: &mut String, models: &ActiveModels) {
+fn workers(page: &mut Page, models: &ActiveModels) {
     let workers = models.workers();
-    let labels: Vec<String> = workers
-        .iter()
-        .map(|worker| {
-            labels(
-                worker.model().model.as_str(),
-                worker.model().version.as_str(),
-            )
-        })
-        .collect();
-    let name = "millwright_worker_up";
-    family(
-        text,
-        name,
-        "gauge",
+    page.family(
+        "millwright_worker_up",
+        Kind::Gauge,
         "1 while the worker of an active version runs.",
     );
-    for (worker, labels) in workers.iter().zip(&labels) {
-        sample(text, name, labels, f64::from(u8::from(!worker.has_ended())));
+    for worker in &workers {
+        let up = f64::from(u8::from(!worker.has_ended()));
+        page.sample(&Labels::of(worker.model()), up);
     }
-    let name = "millwright_worker_requests_in_progress";
-    family(text, name, "gauge", "Requests waiting or running.");
-    for (worker, labels) in workers.iter().zip(&labels) {
-        sample(text, name, labels, worker.requests() as f64);
+    page.family(
+        "millwright_worker_requests_in_progress",
+        Kind::Gauge,
+        "Requests waiting or running.",
+    );
+    for worker in &workers {
+        page.sample(&Labels::of(worker.model()), worker.requests() as f64);
     }
-    let name = "millwright_worker_memory_bytes";
-    family(
-        text,
-        name,
-        "gauge",
+    page.family(
+        "millwright_worker_memory_bytes",
+        Kind::Gauge,
         "Memory of the worker of an active version.",
     );
-    for (worker, labels) in workers.iter().zip(&labels) {
+    for worker in &workers {
         if let Some(bytes) = worker.memory_bytes() {
-            sample(text, name, labels, bytes as f64);
+            page.sample(&Labels::of(worker.model()), bytes as f64);
         }
     }
 }
 
-fn requests(text: &mut String, counters: &Counters) {
-    let name = "millwright_inference_requests_total";
-    family(
-        text,
-        name,
-        "counter",
+fn requests(page: &mut Page, counters: &Counters) {
+    page.family(
+        "millwright_inference_requests_total",
+        Kind::Counter,
         "Inference requests, failed ones included.",
     );
     for (model, counters) in &counters.models {
-        let labels = labels(model.model.as_str(), model.version.as_str());
-        sample(text, name, &labels, counters.requests as f64);
+        page.sample(&Labels::of(model), counters.requests as f64);
     }
-    let name = "millwright_inference_errors_total";
-    family(text, name, "counter", "Failed inference requests by class.");
+    page.family(
+        "millwright_inference_errors_total",
+        Kind::Counter,
+        "Failed inference requests by class.",
+    );
     for (model, counters) in &counters.models {
-        let labels = labels(model.model.as_str(), model.version.as_str());
         for (class, count) in &counters.errors {
-            sample(
-                text,
-                name,
-                &format!("{labels},class=\"{class}\""),
-                *count as f64,
-            );
+            let labels = Labels::of(model).and("class", class.as_str());
+            page.sample(&labels, *count as f64);
+        }
+    }
+    page.family(
+        "millwright_inference_answers_total",
+        Kind::Counter,
+        "Answers by the class the model gave; -1 are those of the less frequent classes together.",
+    );
+    for (model, counters) in &counters.models {
+        for (class, count) in classes(&counters.classes) {
+            page.sample(&Labels::of(model).and("answer", &class), count as f64);
         }
     }
 }
 
-fn latencies(text: &mut String, counters: &Counters) {
-    let name = "millwright_inference_duration_seconds";
-    family(
-        text,
-        name,
-        "histogram",
+/// The most frequent classes by number, and the rest.
+fn classes(classes: &millwright_summary::Classes) -> Vec<(String, u64)> {
+    let shown = classes.shortened(|_| false);
+    let mut told: Vec<(String, u64)> = shown
+        .iter()
+        .map(|(class, count)| (class.to_string(), count))
+        .collect();
+    if shown.other() > 0 {
+        told.push(("-1".to_owned(), shown.other()));
+    }
+    told
+}
+
+fn durations(page: &mut Page, counters: &Counters) {
+    page.family(
+        "millwright_inference_duration_seconds",
+        Kind::Histogram,
         "Time of answered requests in the agent.",
     );
-    for (model, counters) in &counters.models {
-        let labels = labels(model.model.as_str(), model.version.as_str());
-        histogram(text, name, &labels, counters);
+    for (model, ModelCounters { latency, .. }) in &counters.models {
+        histogram(page, &Labels::of(model), latency);
     }
-}
-
-fn histogram(text: &mut String, name: &str, labels: &str, counters: &ModelCounters) {
-    let mut within = 0;
-    for (bound, count) in LATENCY_BOUNDS_S.iter().zip(counters.buckets) {
-        within += count;
-        sample(
-            text,
-            &format!("{name}_bucket"),
-            &format!("{labels},le=\"{bound}\""),
-            within as f64,
-        );
-    }
-    let answered = counters.answered as f64;
-    sample(
-        text,
-        &format!("{name}_bucket"),
-        &format!("{labels},le=\"+Inf\""),
-        answered,
+    page.family(
+        "millwright_inference_phase_duration_seconds",
+        Kind::Histogram,
+        "Where the time of answered requests went.",
     );
-    sample(text, &format!("{name}_sum"), labels, counters.latency_sum_s);
-    sample(text, &format!("{name}_count"), labels, answered);
+    for (model, counters) in &counters.models {
+        for (phase, durations) in &counters.phases {
+            if durations.count > 0 {
+                histogram(page, &Labels::of(model).and("phase", phase), durations);
+            }
+        }
+    }
 }
 
-/// Names and versions consist of characters that need no escape.
-fn labels(model: &str, version: &str) -> String {
-    format!("model=\"{model}\",version=\"{version}\"")
+fn histogram(page: &mut Page, labels: &Labels, durations: &Durations) {
+    let mut within = 0;
+    for (bound, count) in LATENCY_BOUNDS_S.iter().zip(durations.buckets) {
+        within += count;
+        let labels = labels.clone().and("le", &bound.to_string());
+        page.part("_bucket", &labels, within as f64);
+    }
+    let count = durations.count as f64;
+    page.part("_bucket", &labels.clone().and("le", "+Inf"), count);
+    page.part("_sum", labels, durations.sum_s);
+    page.part("_count", labels, count);
 }
 
-// Writing to a string cannot fail.
-fn family(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
-    let _ = if labels.is_empty() {
-        writeln!(text, "{name} {value}")
-    } else {
-        writeln!(text, "{name}{{{labels}}} {value}")
-    };
+fn drift(page: &mut Page, drift: &[Drift]) {
+    let each =
+        |page: &mut Page,
+         value: &dyn Fn(&millwright_package::profile::Difference) -> Option<f64>| {
+            for model in drift {
+                for difference in &model.differences {
+                    if let Some(value) = value(difference) {
+                        let labels = Labels::of(&model.model).and("distribution", &difference.name);
+                        page.sample(&labels, value);
+                    }
+                }
+            }
+        };
+    page.family(
+        "millwright_drift_verdict",
+        Kind::Gauge,
+        "Inputs and outputs beside the package's baseline: 0 inconclusive, 1 steady, 2 watch, 3 drift.",
+    );
+    each(page, &|difference| {
+        Some(f64::from(difference.verdict as u8))
+    });
+    page.family(
+        "millwright_drift_population_stability_index",
+        Kind::Gauge,
+        "Population stability index of the last judgement.",
+    );
+    each(page, &|difference| {
+        difference.distance.map(|distance| distance.psi)
+    });
+    page.family(
+        "millwright_drift_kolmogorov_smirnov_distance",
+        Kind::Gauge,
+        "Largest difference of the cumulative shares in the last judgement.",
+    );
+    each(page, &|difference| {
+        difference.distance.map(|distance| distance.ks)
+    });
+    page.family(
+        "millwright_drift_outside_ratio",
+        Kind::Gauge,
+        "Share of values that the baseline never had, in the last judgement.",
+    );
+    each(page, &|difference| {
+        difference.distance.map(|_| difference.outside)
+    });
 }
 
 #[cfg(test)]

@@ -4,16 +4,22 @@
 //! requests that begin after go to the new one. The replaced worker stays a fallback for as long as
 //! somebody keeps it: if the active worker dies under a request, the request is tried once more there.
 
+mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use edge_core::summary::InputSample;
+use millwright_package::Profile;
 use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use millwright_summary::ErrorClass;
 
-use crate::telemetry::{Outcome, Recorder};
+use crate::telemetry::{Outcome, Recorder, baseline};
 use crate::worker::{InferError, InferInput, InferOutput, Worker};
+use answer::Pending;
+pub use answer::{Answer, Decoded};
 
 /// The active models of this node. A cheap handle.
 #[derive(Clone, Debug)]
@@ -41,6 +47,8 @@ struct Active {
     worker: Arc<Worker>,
     /// The worker this one replaced.
     replaced: Weak<Worker>,
+    /// What its inputs are compared with.
+    profile: Option<Arc<Profile>>,
 }
 
 /// Whether every model that should answer can.
@@ -69,17 +77,34 @@ impl ActiveModels {
     /// as the caller keeps that, it is the fallback of the new one.
     pub fn activate(&self, worker: Arc<Worker>) -> Option<Arc<Worker>> {
         let name = worker.model().model.clone();
-        self.change(|table| {
+        let profile = profile(&worker);
+        let recorder = &self.shared.recorder;
+        recorder.baseline(worker.model(), profile.clone());
+        let version = worker.model().clone();
+        let before = self.change(|table| {
             let before = table.active.remove(&name).map(|active| active.worker);
             let replaced = before.as_ref().map_or_else(Weak::new, Arc::downgrade);
-            table.active.insert(name, Active { worker, replaced });
+            let active = Active {
+                worker,
+                replaced,
+                profile,
+            };
+            table.active.insert(name, active);
             before
-        })
+        });
+        if let Some(before) = before.as_ref().filter(|before| *before.model() != version) {
+            recorder.baseline(before.model(), None);
+        }
+        before
     }
 
     /// Takes a model out. Requests in flight finish; the returned worker ends when its last handle goes.
     pub fn deactivate(&self, model: &ModelName) -> Option<Arc<Worker>> {
-        self.change(|table| table.active.remove(model).map(|active| active.worker))
+        let before = self.change(|table| table.active.remove(model).map(|active| active.worker));
+        if let Some(before) = &before {
+            self.shared.recorder.baseline(before.model(), None);
+        }
+        before
     }
 
     /// Takes `worker` out, if it is the one that answers: it is about to end.
@@ -179,6 +204,25 @@ impl ActiveModels {
         version: Option<&Version>,
         input: &InferInput,
     ) -> Result<InferOutput, InferError> {
+        let answer = self
+            .infer_observed(model, version, input, Duration::ZERO)
+            .await?;
+        Ok(answer.into_output())
+    }
+
+    /// As [`ActiveModels::infer`], for a caller that makes tensors of something and something of tensors: it says how
+    /// long the first took, and tells [`Answer::decoded`] of the second. The request is counted then, or when the answer
+    /// is dropped.
+    ///
+    /// # Errors
+    /// As [`ActiveModels::infer`].
+    pub async fn infer_observed(
+        &self,
+        model: &ModelName,
+        version: Option<&Version>,
+        input: &InferInput,
+        preprocess: Duration,
+    ) -> Result<Answer, InferError> {
         let began = Instant::now();
         let worker = match self.find(model, version) {
             Ok(worker) => worker,
@@ -189,27 +233,44 @@ impl ActiveModels {
         };
         let worker = self.pinned(model, input).unwrap_or(worker);
         let mut result = worker.infer(input).await;
-        let mut answered_by = worker.model().clone();
+        let mut answered_by = worker;
         if let Err(InferError::WorkerEnded(_)) = result
             && input
                 .sequence
                 .as_ref()
                 .is_none_or(|sequence| sequence.start)
             && let Ok(other) = self.find(model, version)
-            && !Arc::ptr_eq(&other, &worker)
+            && !Arc::ptr_eq(&other, &answered_by)
         {
             result = other.infer(input).await;
-            answered_by = other.model().clone();
+            answered_by = other;
         }
-        let outcome = match &result {
-            Ok(output) => Outcome::Answered {
-                latency: began.elapsed(),
-                confidence: output.confidence,
-            },
-            Err(error) => Outcome::Failed(error.class()),
-        };
-        self.shared.recorder.request(&answered_by, outcome);
-        result
+        let recorder = &self.shared.recorder;
+        match result {
+            Ok(output) => {
+                self.look_at(&answered_by, input);
+                let latency = began.elapsed() + preprocess;
+                let pending = Pending::new(recorder.clone(), &output, preprocess, latency);
+                Ok(Answer::new(output, pending))
+            }
+            Err(error) => {
+                recorder.request(answered_by.model(), Outcome::Failed(error.class()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts the features in the tensor that the model's profile names.
+    fn look_at(&self, worker: &Worker, input: &InferInput) {
+        let table = self.shared.table.load();
+        let active = table.active.get(&worker.model().model);
+        let active = active.filter(|active| active.worker.model() == worker.model());
+        if let Some(profile) = active.and_then(|active| active.profile.as_deref()) {
+            let recorder = &self.shared.recorder;
+            baseline::rows(profile, input, |row| {
+                recorder.input(worker.model(), InputSample::Features(row));
+            });
+        }
     }
 
     /// The replaced worker, for a request that goes on with a sequence which began there.
@@ -251,5 +312,18 @@ impl ActiveModels {
         let result = edit(&mut table);
         self.shared.table.store(Arc::new(table));
         result
+    }
+}
+
+/// The profile of a worker's package. Without one the model runs all the same; nobody can say whether it drifts.
+fn profile(worker: &Worker) -> Option<Arc<Profile>> {
+    let spec = worker.spec();
+    match baseline::load(&spec.directory, &spec.manifest) {
+        Ok(profile) => profile,
+        Err(error) => {
+            let why = crate::control::chain(&error);
+            tracing::warn!(model = %spec.model, "drift of this model cannot be told: {why}");
+            None
+        }
     }
 }

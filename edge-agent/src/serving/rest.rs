@@ -275,13 +275,13 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
 }
 
 async fn prometheus(State(endpoint): State<Endpoint>) -> Response {
-    let text = metrics::counters(&endpoint.recorder.counters(), &endpoint.models);
+    let text = metrics::counters(&endpoint.recorder, &endpoint.models);
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 async fn summary(State(endpoint): State<Endpoint>) -> Response {
     let window = endpoint.recorder.last_window();
-    let text = metrics::summary(window.as_deref());
+    let text = metrics::summary(window.as_deref(), &endpoint.recorder.drift());
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 

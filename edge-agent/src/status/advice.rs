@@ -38,6 +38,7 @@ pub fn advice(status: &Status) -> Vec<String> {
     }
     told.extend(status.models.iter().filter_map(model));
     told.extend(status.pipelines.iter().filter_map(pipeline));
+    told.extend(status.models.iter().filter_map(drift));
     told.extend(status.link.as_ref().and_then(link));
     if status.running && status.desired.generation == 0 {
         told.push(
@@ -82,6 +83,16 @@ pub fn advice(status: &Status) -> Vec<String> {
         }
     }
     told
+}
+
+fn drift(facts: &ModelFacts) -> Option<String> {
+    (facts.drift.as_deref() == Some("drift")).then(|| {
+        format!(
+            "Model {} is given or gives something else than it was made for: {}. Look at the sensors or the camera \
+             first; if they are right, the process has changed and the model needs new data.",
+            facts.model, facts.drift_message
+        )
+    })
 }
 
 fn model(facts: &ModelFacts) -> Option<String> {

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use edge_core::drift::describe;
 use edge_core::hold::Hold;
 use edge_core::outbox::GapReason;
+use millwright_package::profile::{Difference, worst};
 use millwright_proto::link::{Applied, SlotState};
+use millwright_summary::distance::Verdict;
 use tokio::sync::watch;
 
 use super::{
@@ -195,8 +198,39 @@ impl Sources {
                 facts.errors += counters.errors.values().sum::<u64>();
             }
         }
+        for drift in self.recorder.drift() {
+            let facts = models.get_mut(drift.model.model.as_str());
+            let version = drift.model.version.to_string();
+            if let Some(facts) = facts.filter(|facts| facts.active == version) {
+                tell_drift(facts, &drift.differences);
+            }
+        }
         models.into_values().collect()
     }
+}
+
+/// The worst verdict, and what it is about.
+fn tell_drift(facts: &mut ModelFacts, differences: &[Difference]) {
+    let verdict = worst(differences);
+    let about: Vec<Difference> = differences
+        .iter()
+        .filter(|difference| difference.verdict == verdict)
+        .cloned()
+        .collect();
+    facts.drift = Some(verdict.as_str().to_owned());
+    facts.drift_message = match verdict {
+        Verdict::Drift | Verdict::Watch => describe(&about),
+        Verdict::Steady => format!(
+            "{} of {} distributions judged",
+            about.len(),
+            differences.len()
+        ),
+        Verdict::Inconclusive => {
+            let samples = differences.iter().filter_map(|of| of.distance);
+            let samples = samples.map(|distance| distance.samples).max();
+            format!("{} samples so far are too few", samples.unwrap_or(0))
+        }
+    };
 }
 
 /// What the directory of an agent that does not run tells.

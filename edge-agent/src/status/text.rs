@@ -18,6 +18,16 @@ pub fn text(status: &Status) -> String {
         let _ = writeln!(out, "{name:<NAME_WIDTH$}{value}");
     }
     models(&status.models, status.running, &mut out);
+    for facts in &status.models {
+        if let Some(drift) = &facts.drift {
+            let (model, version, why) = (&facts.model, &facts.active, &facts.drift_message);
+            let _ = writeln!(
+                out,
+                "{:<NAME_WIDTH$}{model}@{version}: {drift} ({why})",
+                "Drift"
+            );
+        }
+    }
     pipelines(&status.pipelines, status.now_ms, &mut out);
     if status.advice.is_empty() {
         out.push_str("\nNothing needs attention.\n");
@@ -316,6 +326,8 @@ mod tests {
                 requests: 7,
                 memory_bytes: Some(1 << 20),
                 provider: Some("cpu".to_owned()),
+                drift: Some("drift".to_owned()),
+                drift_message: "pressure (PSI 0.41, KS 0.22)".to_owned(),
                 ..ModelFacts::default()
             }],
             advice: vec!["Do this.".to_owned()],
@@ -332,6 +344,7 @@ mod tests {
             "generation 17; 18 has arrived and waits",
             "since 16 min 40 s, for another 16 min 40 s: audit",
             "detector  1        2       pending  7         0       1.0 MiB  cpu",
+            "Drift        detector@1: drift (pressure (PSI 0.41, KS 0.22))",
             "  * Do this.",
         ] {
             assert!(text.contains(words), "{words}\n{text}");

@@ -1,9 +1,10 @@
 //! Counters since the agent started, for `/metrics`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use millwright_proto::ids::ModelVersion;
-use millwright_summary::ErrorClass;
+use millwright_summary::{Classes, ErrorClass};
 
 use super::Outcome;
 
@@ -16,8 +17,12 @@ pub const LATENCY_BOUNDS_S: [f64; 14] = [
 /// Counters by model version. There are as many as versions were active since the start.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
+    /// When the agent started, in Unix milliseconds by its clock.
+    pub started_ms: u64,
     /// By model version that answered.
     pub models: BTreeMap<ModelVersion, ModelCounters>,
+    /// The last sample of every gauge of the node.
+    pub gauges: BTreeMap<&'static str, f64>,
 }
 
 /// Counters of one model version.
@@ -27,15 +32,46 @@ pub struct ModelCounters {
     pub requests: u64,
     /// Failed requests by class.
     pub errors: BTreeMap<ErrorClass, u64>,
-    /// Answered requests by the first bound they are within; beyond the last one, only in `answered`.
+    /// Latency of answered requests.
+    pub latency: Durations,
+    /// Where it went, in the order and with the names of a summary's phases.
+    pub phases: [(&'static str, Durations); 4],
+    /// Answers by class.
+    pub classes: Classes,
+}
+
+/// A histogram of durations.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Durations {
+    /// By the first bound they are within; beyond the last one, only in `count`.
     pub buckets: [u64; LATENCY_BOUNDS_S.len()],
-    /// Answered requests.
-    pub answered: u64,
-    /// Sum of their latencies.
-    pub latency_sum_s: f64,
+    /// All of them.
+    pub count: u64,
+    /// Their sum.
+    pub sum_s: f64,
+}
+
+impl Durations {
+    fn add(&mut self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        self.count += 1;
+        self.sum_s += seconds;
+        if let Some(at) = LATENCY_BOUNDS_S.iter().position(|&bound| seconds <= bound) {
+            self.buckets[at] += 1;
+        }
+    }
 }
 
 impl Counters {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn since(started_ms: u64) -> Self {
+        Self {
+            started_ms,
+            ..Self::default()
+        }
+    }
+
     /// Counts one request.
     pub fn request(&mut self, model: &ModelVersion, outcome: Outcome) {
         if let Some(counters) = self.models.get_mut(model) {
@@ -50,12 +86,27 @@ impl ModelCounters {
     fn count(&mut self, outcome: Outcome) {
         self.requests += 1;
         match outcome {
-            Outcome::Answered { latency, .. } => {
-                let seconds = latency.as_secs_f64();
-                self.answered += 1;
-                self.latency_sum_s += seconds;
-                if let Some(at) = LATENCY_BOUNDS_S.iter().position(|&bound| seconds <= bound) {
-                    self.buckets[at] += 1;
+            Outcome::Answered {
+                latency,
+                phases,
+                class,
+                ..
+            } => {
+                self.latency.add(latency);
+                let times = [
+                    ("queue", phases.queue),
+                    ("preprocess", phases.preprocess),
+                    ("infer", phases.infer),
+                    ("postprocess", phases.postprocess),
+                ];
+                for (own, (name, time)) in self.phases.iter_mut().zip(times) {
+                    own.0 = name;
+                    if !time.is_zero() {
+                        own.1.add(time);
+                    }
+                }
+                if let Some(class) = class {
+                    self.classes.add(class);
                 }
             }
             Outcome::Failed(class) => *self.errors.entry(class).or_default() += 1,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use millwright_summary::gauge;
 
-use super::Recorder;
+use super::{Recorder, accelerator};
 
 /// Samples the node into a recorder.
 #[derive(Debug)]
@@ -58,6 +58,19 @@ impl Sampler {
         }
         if let Some(celsius) = hottest_celsius(Path::new("/sys/class/thermal")) {
             recorder.gauge(gauge::TEMPERATURE_CELSIUS, celsius);
+        }
+        let accelerators = accelerator::sample(Path::new("/sys"));
+        for (name, value) in [
+            (gauge::ACCELERATOR_PERCENT, accelerators.percent),
+            (gauge::ACCELERATOR_CELSIUS, accelerators.celsius),
+            (
+                gauge::ACCELERATOR_MEMORY_USED_BYTES,
+                accelerators.memory_used_bytes,
+            ),
+        ] {
+            if let Some(value) = value {
+                recorder.gauge(name, value);
+            }
         }
         if let Some(own) = process_memory_bytes("self") {
             recorder.gauge(gauge::AGENT_MEMORY_BYTES, (own + workers_bytes) as f64);

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_core::drift::{self, DriftNotice};
 use edge_core::summary::Cut;
-use millwright_proto::ids::Lineage;
+use millwright_proto::ids::{Lineage, ModelVersion};
 use millwright_summary::{LinkStats, Window, gauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use super::Recorder;
 use super::clock::Clock;
 use super::node::Sampler;
 use crate::config::SUMMARY_WINDOW_MAX;
+use crate::journal::{Journal, Severity};
 use crate::serving::models::ActiveModels;
 use crate::worker::Worker;
 
@@ -75,6 +77,8 @@ pub struct Telemetry<S> {
     pub clock: Clock,
     /// Length of a window; a change holds from the next window on.
     pub window: watch::Receiver<Duration>,
+    /// Hears of drift.
+    pub journal: Journal,
     /// The directory whose disk is watched.
     pub data_dir: PathBuf,
     /// Where windows go.
@@ -89,23 +93,27 @@ impl<S: WindowSink> Telemetry<S> {
         let mut length = self.length();
         let mut end = Instant::now() + length;
         let mut sample_at = Instant::now();
+        let mut ready_since = Instant::now();
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 () = tokio::time::sleep_until(end) => {
+                    self.count_ready(&mut ready_since);
                     self.cut(Cut::Full, &mut waiting).await;
                     length = self.length();
                     // From the planned end, so that windows do not drift; from now after a long sleep.
                     end = (end + length).max(Instant::now());
                 }
                 () = tokio::time::sleep_until(sample_at) => {
+                    self.count_ready(&mut ready_since);
                     sample(&mut sampler, &self.recorder, self.models.workers()).await;
                     sample_at = Instant::now() + SAMPLE_INTERVAL.min(length / 2);
                 }
             }
         }
+        self.count_ready(&mut ready_since);
         let planned_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         self.cut(Cut::Interrupted { planned_ms }, &mut waiting)
             .await;
@@ -118,13 +126,46 @@ impl<S: WindowSink> Telemetry<S> {
         usual.max((usual * stretch).min(SUMMARY_WINDOW_MAX))
     }
 
+    /// Counts the time since the last look for every model that is ready now.
+    fn count_ready(&self, since: &mut Instant) {
+        let now = Instant::now();
+        for worker in self.models.workers() {
+            if !worker.has_ended() {
+                self.recorder.ready(worker.model(), now - *since);
+            }
+        }
+        *since = now;
+    }
+
+    fn tell(&self, model: &ModelVersion, notice: &DriftNotice) {
+        let (severity, reason, message) = match notice {
+            DriftNotice::Began(what) => (
+                Severity::Warning,
+                "DriftBegan",
+                format!(
+                    "no longer what {model} was made for: {}",
+                    drift::describe(what)
+                ),
+            ),
+            DriftNotice::Ended => (
+                Severity::Normal,
+                "DriftEnded",
+                format!("again what {model} was made for"),
+            ),
+        };
+        self.journal.record(severity, reason, Some(model), &message);
+    }
+
     /// Closes the open window and stores it, with those that could not be stored before.
     async fn cut(&mut self, cut: Cut, waiting: &mut VecDeque<Arc<Window>>) {
         if let Some(wear) = self.sink.wear() {
             let bytes = wear.written_bytes as f64;
             self.recorder.gauge(gauge::OUTBOX_WRITTEN_BYTES, bytes);
         }
-        let window = self.recorder.cut(self.clock.now(), cut, (self.link)());
+        let (window, drift) = self.recorder.cut(self.clock.now(), cut, (self.link)());
+        for (model, notice) in &drift {
+            self.tell(model, notice);
+        }
         if waiting.len() == WINDOWS_WAITING_MAX {
             merge_oldest(waiting);
         }

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on ends with the place"
 )]
 
+mod drift;
 mod hostile;
 mod matrix;
 mod onnx;

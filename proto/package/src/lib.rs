@@ -1,7 +1,7 @@
 //! The model package: what is in it, and who signed it.
 //!
 //! A package is a directory of `model.yaml` (the [`Manifest`]), the ONNX file, golden inputs with
-//! expected outputs, licences, and `model.sig`. In transit it is a [`FileList`] plus blobs addressed
+//! expected outputs, a baseline profile of its data ([`profile`]), licences, and `model.sig`. In transit it is a [`FileList`] plus blobs addressed
 //! by digest; there is no archive. The signature covers every path and digest of the list.
 //!
 //! ```text
@@ -22,6 +22,7 @@ mod datatype;
 mod files;
 mod manifest;
 mod path;
+pub mod profile;
 mod provider;
 mod signature;
 
@@ -32,6 +33,7 @@ pub use manifest::{
     ManifestError, Reduce, STATE_BYTES_MAX, StateSpec, TensorSpec,
 };
 pub use path::{PATH_BYTES_MAX, PackagePath, PackagePathError};
+pub use profile::{Profile, ProfileError};
 pub use provider::Provider;
 pub use signature::{
     BUNDLE_BYTES_MAX, KeyError, KeyHint, SignError, SigningKey, TRUST_KEY_COUNT_MAX, TrustKeys,

@@ -97,6 +97,8 @@ pub struct Manifest {
     pub golden: Vec<Golden>,
     /// How a request's confidence is read from its outputs.
     pub confidence: Option<Confidence>,
+    /// The baseline profile of inputs and outputs, see [`crate::profile`].
+    pub profile: Option<PackagePath>,
     /// What one worker may use.
     pub limits: Limits,
     /// What it may be computed with, best first; empty: whatever the node prefers.
@@ -232,7 +234,9 @@ impl Manifest {
             .golden
             .iter()
             .map(|set| ("spec.golden.file", &set.file));
-        for (field, path) in std::iter::once(("spec.file", &self.file)).chain(golden) {
+        let profile = self.profile.iter().map(|path| ("spec.profile", path));
+        let own = std::iter::once(("spec.file", &self.file));
+        for (field, path) in own.chain(golden).chain(profile) {
             if files.get(path).is_none() {
                 return Err(ManifestError::MissingFile {
                     field,

@@ -1,5 +1,6 @@
 //! A number that is sampled, like the memory in use: how low, how high and how much on average.
 
+use crate::coder::{Decoder, Encoder};
 use crate::sum::Sum;
 
 /// Share of all cores in use, 0 to 100.
@@ -16,6 +17,13 @@ pub const DISK_TOTAL_BYTES: &str = "disk_total_bytes";
 pub const TEMPERATURE_CELSIUS: &str = "temperature_celsius";
 /// Memory of the agent and its workers.
 pub const AGENT_MEMORY_BYTES: &str = "agent_memory_bytes";
+
+/// Share of the busiest accelerator in use, 0 to 100; absent where the kernel does not tell.
+pub const ACCELERATOR_PERCENT: &str = "accelerator_percent";
+/// The hottest accelerator; absent where the kernel does not tell.
+pub const ACCELERATOR_CELSIUS: &str = "accelerator_celsius";
+/// Memory in use on accelerators that have their own.
+pub const ACCELERATOR_MEMORY_USED_BYTES: &str = "accelerator_memory_used_bytes";
 
 /// Bytes that the outbox wrote to the disk since midnight: flash wears out by writes.
 pub const OUTBOX_WRITTEN_BYTES: &str = "outbox_written_bytes";
@@ -91,8 +99,41 @@ impl Gauge {
         (self.count > 0).then(|| self.sum.get() / self.count as f64)
     }
 
-    pub(crate) fn stored_sum(&self) -> Sum {
-        self.sum
+    /// Count, extremes and sum in few bytes; empty without samples.
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        if self.count == 0 {
+            return Vec::new();
+        }
+        let mut encoder = Encoder::new();
+        encoder.whole(self.count - 1, 4);
+        encoder.number(self.min);
+        encoder.raw(u64::from(self.constant()), 1);
+        if !self.constant() {
+            encoder.number(self.max);
+            encoder.sum(self.sum);
+        }
+        // A last byte that is never zero, so that no gauge is empty bytes.
+        let mut bytes = encoder.finish();
+        bytes.push(1);
+        bytes
+    }
+
+    /// `None` when the bytes cannot have come from samples.
+    pub(crate) fn unpack(bytes: &[u8]) -> Option<Self> {
+        let (last, bytes) = bytes.split_last()?;
+        let mut decoder = Decoder::new(bytes);
+        let count = decoder.whole(4)?.checked_add(1)?;
+        let min = decoder.number()?;
+        let (max, sum) = match decoder.raw(1) {
+            1 => (min, Sum::times(min, count)),
+            _ => (decoder.number()?, decoder.sum()?),
+        };
+        Self::from_parts(count, min, max, sum).filter(|_| *last == 1)
+    }
+
+    /// Whether one number was sampled again and again, so that the rest follows from it.
+    fn constant(&self) -> bool {
+        self.min.to_bits() == self.max.to_bits() && self.sum == Sum::times(self.min, self.count)
     }
 
     /// `None` when the parts cannot have come from samples.

@@ -17,6 +17,7 @@
 
 mod buckets;
 mod mapping;
+mod packed;
 mod stored;
 
 pub use buckets::BUCKETS_MAX;
@@ -58,8 +59,8 @@ impl Sketch {
         let value = value + 0.0;
         match mapping::index(value.abs()) {
             None => self.zero = crate::add_counts(self.zero, 1),
-            Some(index) if value > 0.0 => self.positive.add(index, 1),
-            Some(index) => self.negative.add(index, 1),
+            Some(index) if value > 0.0 => self.positive.increment(index),
+            Some(index) => self.negative.increment(index),
         }
         if self.count == 0 {
             (self.min, self.max) = (value, value);

@@ -11,6 +11,17 @@ const UNITS: f64 = 4_294_967_296.0;
 /// Largest magnitude that counts in full: 2^53, above which an `f64` has no fraction anyway.
 const MAGNITUDE_MAX: f64 = 9_007_199_254_740_992.0;
 
+/// Below it, units fit into an `i64` with room to round.
+const UNITS_FAST_MAX: f64 = 4_611_686_018_427_387_904.0;
+
+/// As [`f64::round`], half away from zero, without a call into a library where the processor has no such instruction.
+fn rounded(units: f64) -> i64 {
+    let whole = units as i64;
+    // Exact: beyond 2^53 there is no rest.
+    let rest = units - whole as f64;
+    whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5)
+}
+
 /// A sum in units of 2^-32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum(i128);
@@ -18,8 +29,31 @@ pub(crate) struct Sum(i128);
 impl Sum {
     /// Adds a finite number.
     pub(crate) fn add(&mut self, value: f64) {
-        let units = value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX) * UNITS;
-        self.0 = self.0.wrapping_add(units.round() as i128);
+        let units = value * UNITS;
+        // What is measured is seldom larger, and the conversion to 128 bits takes as long as all the rest.
+        let units = if units.abs() < UNITS_FAST_MAX {
+            i128::from(rounded(units))
+        } else {
+            (value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX) * UNITS).round() as i128
+        };
+        self.0 = self.0.wrapping_add(units);
+    }
+
+    /// In units of 2^-32.
+    pub(crate) fn units(self) -> i128 {
+        self.0
+    }
+
+    /// From units of 2^-32.
+    pub(crate) fn of_units(units: i128) -> Self {
+        Self(units)
+    }
+
+    /// The sum of `count` times the same number.
+    pub(crate) fn times(value: f64, count: u64) -> Self {
+        let mut one = Self::default();
+        one.add(value);
+        Self(one.0.wrapping_mul(i128::from(count)))
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
@@ -30,7 +64,8 @@ impl Sum {
         self.0 as f64 / UNITS
     }
 
-    /// Little-endian two's complement without the bytes that only repeat the sign.
+    /// As the first stored form had it: little-endian two's complement without the bytes that only repeat the sign.
+    #[cfg(test)]
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let bytes = self.0.to_le_bytes();
         let sign: u8 = if self.0 < 0 { 0xff } else { 0 };
@@ -94,6 +129,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_to_round_gives_what_the_library_gives(bits: u64, small in -4.0..4.0_f64) {
+            let any = f64::from_bits(bits);
+            let half = small.trunc() + 0.5;
+            for value in [any, small, half, half.next_down(), half.next_up(), -half] {
+                if value.abs() < UNITS_FAST_MAX {
+                    prop_assert_eq!(rounded(value), value.round() as i64, "{}", value);
+                }
+            }
+        }
+
         #[test]
         fn the_stored_form_round_trips(units: i128, shift in 0_u32..127) {
             let sum = Sum(units >> shift);

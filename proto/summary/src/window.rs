@@ -10,7 +10,7 @@ pub use error_class::ErrorClass;
 pub use merge::{DifferentBoot, Merged};
 pub use stored::{DecodeError, WINDOW_BYTES_MAX};
 
-use crate::{Gauge, Sketch};
+use crate::{BaselineCounts, Classes, Gauge, Sketch};
 
 /// What one node measured in one window.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,8 +75,42 @@ pub struct ModelStats {
     pub errors: BTreeMap<ErrorClass, u64>,
     /// Latency of a request in the agent, in milliseconds.
     pub latency_ms: Sketch,
+    /// Where that time went.
+    pub phases: Phases,
     /// The model's own confidence, one number per request, where its manifest defines it.
     pub confidence: Sketch,
+    /// Answers by class, where they have one.
+    pub classes: Classes,
+    /// Quality of the pictures it was given.
+    pub image: ImageStats,
+    /// Inputs and outputs in the bins of the package's baseline profile.
+    pub baseline: BaselineCounts,
+    /// Milliseconds with a ready worker.
+    pub ready_ms: u64,
+}
+
+/// Where the time of answered requests went, in milliseconds. A phase that a request did not have is not counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Phases {
+    /// Waiting for a free place at the worker.
+    pub queue_ms: Sketch,
+    /// Making tensors of what came in.
+    pub preprocess_ms: Sketch,
+    /// Computing, copies between the processes included.
+    pub infer_ms: Sketch,
+    /// Making results of tensors.
+    pub postprocess_ms: Sketch,
+}
+
+/// Quality of pictures: nothing of what they show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImageStats {
+    /// Mean lightness, 0 to 255.
+    pub brightness: Gauge,
+    /// Standard deviation of the lightness.
+    pub contrast: Gauge,
+    /// Variance of the Laplacian: low for a blurred picture.
+    pub sharpness: Gauge,
 }
 
 /// How the connection to the cloud was.
@@ -106,6 +140,31 @@ impl Window {
             node: BTreeMap::new(),
             link: LinkStats::default(),
         }
+    }
+}
+
+impl Phases {
+    /// Every phase with its stable name, in the order a request goes through them.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &Sketch); 4] {
+        [
+            ("queue", &self.queue_ms),
+            ("preprocess", &self.preprocess_ms),
+            ("infer", &self.infer_ms),
+            ("postprocess", &self.postprocess_ms),
+        ]
+    }
+}
+
+impl ImageStats {
+    /// Every quality with its stable name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &Gauge); 3] {
+        [
+            ("brightness", &self.brightness),
+            ("contrast", &self.contrast),
+            ("sharpness", &self.sharpness),
+        ]
     }
 }
 

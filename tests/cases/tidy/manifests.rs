@@ -17,7 +17,11 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("millwright-identity", &["millwright-proto"]),
     (
         "millwright-package",
-        &["millwright-proto", "millwright-document"],
+        &[
+            "millwright-proto",
+            "millwright-document",
+            "millwright-summary",
+        ],
     ),
     (
         // The types of what is done to pictures and outputs, which read the same in a document and in the agent.
@@ -122,6 +126,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "millwright-tests",
             "millwright-package",
             "millwright-proto",
+            "millwright-summary",
         ],
     ),
     (

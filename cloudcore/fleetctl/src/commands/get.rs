@@ -1,19 +1,23 @@
 //! `fleetctl get` and `fleetctl describe`.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 
 use super::events::newest;
-use crate::client::{Client, Filter};
+use crate::client::{Client, Filter, SummaryFilter};
 use crate::kinds::{KindName, with_kind};
 use crate::output::{self, Format, OutputArgs};
 use crate::view::{self, View};
 
 /// Events that `describe` shows: what fits a screen beside the rest.
 const EVENTS_SHOWN: usize = 20;
+
+/// How far back `describe node` looks at what was measured: long enough for a verdict on drift at a row every few seconds.
+const MEASURED_SINCE: Duration = Duration::from_secs(3600);
 
 /// Arguments of `get`.
 #[derive(Args, Debug)]
@@ -121,6 +125,15 @@ pub(super) async fn describe(
         let events = newest(client, regarding, EVENTS_SHOWN).await?;
         view::describe(&object, &events, now)
     });
+    let mut page = page;
+    if matches!(args.kind, KindName::Node) {
+        let filter = SummaryFilter {
+            node: Some(args.name),
+            since: now.checked_sub(MEASURED_SINCE).ok(),
+            ..SummaryFilter::default()
+        };
+        view::measured(&mut page, &client.summaries(&filter).await?);
+    }
     write!(out, "{page}")?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::duration;
 use crate::client::{Client, SummaryFilter};
 use crate::output::{self, Column, Format, OutputArgs, bytes, table};
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     Column::Always("NODE"),
     Column::Always("MODEL"),
     Column::Always("VERSION"),
@@ -23,6 +23,7 @@ const COLUMNS: [Column; 13] = [
     Column::Always("P99 MS"),
     Column::Wide("MAX MS"),
     Column::Wide("CONFIDENCE P50"),
+    Column::Always("DRIFT"),
     Column::Wide("WINDOWS"),
     Column::Wide("LOST"),
     Column::Wide("PAYLOAD"),
@@ -117,6 +118,11 @@ fn cells(model: &ModelSummary) -> Vec<String> {
             .confidence
             .p50
             .map(|value| format!("{value:.3}"))
+            .unwrap_or_default(),
+        model
+            .drift
+            .as_ref()
+            .map(|drift| drift.verdict.clone())
             .unwrap_or_default(),
     ]
 }

@@ -13,6 +13,7 @@ use millwright_proto::ids::{self, ModelName, Version};
 
 use super::{Attempt, Rules, Verb, parse, same_spec};
 use crate::api::failure::{Failure, ProblemType};
+use crate::api::telemetry::profiles;
 use crate::app::App;
 use crate::store::{AuditEntry, Outcome};
 
@@ -155,5 +156,9 @@ async fn read_manifest(app: &App, tenant: &str, files: &FileList) -> Result<Mani
         .map_err(|_| bad_package(format!("{MANIFEST_FILE} is not UTF-8 text")))?;
     let manifest = Manifest::parse(&text, MANIFEST_FILE).map_err(bad_package)?;
     manifest.check_files(files).map_err(bad_package)?;
+    if let Some(profile) = manifest.profile.as_ref().and_then(|path| files.get(path)) {
+        let read = profiles::read(&app.registry, &manifest, profile.digest).await;
+        read.map_err(|error| bad_package(error).at("spec.profile"))?;
+    }
     Ok(manifest)
 }

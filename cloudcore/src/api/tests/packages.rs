@@ -120,6 +120,19 @@ async fn an_incomplete_or_inconsistent_package_is_refused() {
     other["spec"]["bundle"] = version(MANIFEST, "other")["spec"]["bundle"].clone();
     let (_, problem) = push(&server, other).await;
     assert_eq!(problem["field"], "spec.bundle", "{problem}");
+    const NO_PROFILE: &str = "\
+apiVersion: millwright/v1
+kind: ModelPackage
+metadata: {name: press, version: 1.0.0, license: MIT}
+spec:
+  file: model.onnx
+  inputs: [{name: x, datatype: FP32, shape: [1]}]
+  outputs: [{name: y, datatype: FP32, shape: [1]}]
+  profile: model.onnx
+";
+    upload(&server, NO_PROFILE).await;
+    let (_, problem) = push(&server, version(NO_PROFILE, "onnx")).await;
+    assert_eq!(problem["field"], "spec.profile", "{problem}");
     const TYPO: &str = "apiVersion: millwright/v1\nkind: ModelPackage\nmetdata: {}\n";
     upload(&server, TYPO).await;
     let (_, problem) = push(&server, version(TYPO, "onnx")).await;

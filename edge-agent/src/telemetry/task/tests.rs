@@ -6,7 +6,7 @@ use millwright_proto::ids::BootId;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Phases};
 
 /// Refuses as many windows as it is told to, then keeps them.
 #[derive(Clone, Default)]
@@ -47,6 +47,7 @@ async fn windows_after(elapsed: Duration, sink: Sink) -> Vec<Window> {
         recorder: recorder.clone(),
         models: ActiveModels::new(recorder.clone()),
         link: Box::new(LinkStats::default),
+        journal: Journal::logging(BootId::from_bytes([2; 16]), clock.clone()),
         clock,
         window,
         data_dir: PathBuf::from("/"),
@@ -59,7 +60,9 @@ async fn windows_after(elapsed: Duration, sink: Sink) -> Vec<Window> {
     let latency = Duration::from_millis(3);
     let outcome = Outcome::Answered {
         latency,
+        phases: Phases::default(),
         confidence: None,
+        class: None,
     };
     recorder.request(&"detector@1.0.0".parse().unwrap(), outcome);
     tokio::time::sleep(elapsed).await;

@@ -64,6 +64,8 @@ struct Spec {
     #[serde(default)]
     confidence: Option<ConfidenceRule>,
     #[serde(default)]
+    profile: Option<PackagePath>,
+    #[serde(default)]
     limits: WorkerLimits,
     #[serde(default)]
     providers: Vec<Provider>,
@@ -174,6 +176,7 @@ impl ModelPackage {
                 .map(|rule| rule.check(&outputs))
                 .transpose()?,
             outputs,
+            profile: self.spec.profile,
             limits: self.spec.limits.check()?,
             providers: providers(self.spec.providers)?,
         })

@@ -14,6 +14,7 @@ spec:
   golden:
     - {file: golden/face.safetensors, absoluteTolerance: 0.02, relativeTolerance: 0.01}
   confidence: {output: '537', reduce: max}
+  profile: profile.json
   limits: {memoryMib: 512, threads: 2}
 ";
 
@@ -181,9 +182,22 @@ fn every_file_the_manifest_names_has_to_be_listed() {
         digest: millwright_proto::Digest::of(b""),
         size_bytes: 0,
     };
-    let all = ["model.yaml", "model.onnx", "golden/face.safetensors"];
+    let all = [
+        "model.yaml",
+        "model.onnx",
+        "golden/face.safetensors",
+        "profile.json",
+    ];
     let list = |paths: &[&str]| FileList::new(paths.iter().map(|p| entry(p)).collect()).unwrap();
     assert!(matches!(manifest.check_files(&list(&all)), Ok(())));
+    let error = manifest
+        .check_files(&list(&all[..3]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("spec.profile names `profile.json`"),
+        "{error}"
+    );
     let error = manifest
         .check_files(&list(&all[..2]))
         .unwrap_err()

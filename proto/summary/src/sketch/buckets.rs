@@ -25,6 +25,21 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
+    /// Counts one more at `index`.
+    pub(super) fn increment(&mut self, index: i32) {
+        let slot = index.wrapping_sub(self.first).cast_unsigned() as usize;
+        // Nearly every number lies between the extremes seen so far; an empty list has no slot.
+        if index <= self.highest
+            && index >= self.lowest()
+            && let Some(count) = self.counts.get_mut(slot)
+        {
+            *count = crate::add_counts(*count, 1);
+        } else {
+            self.add(index, 1);
+        }
+    }
+
+    #[inline(never)]
     pub(super) fn add(&mut self, index: i32, count: u64) {
         if count == 0 {
             return;
@@ -42,6 +57,13 @@ impl Buckets {
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
+        if self.holds(other) {
+            let from = usize::try_from(other.first - self.first).unwrap_or(0);
+            for (own, count) in self.counts[from..].iter_mut().zip(&other.counts) {
+                *own = crate::add_counts(*own, *count);
+            }
+            return;
+        }
         // From the top, so that nothing is stored that would be collapsed right after.
         for (index, count) in other.descending() {
             self.add(index, count);
@@ -57,6 +79,15 @@ impl Buckets {
 
     pub(super) fn descending(&self) -> impl Iterator<Item = (i32, u64)> {
         self.ascending().rev()
+    }
+
+    /// Whether every slot of `other` has its own slot here, so that slots add up one by one.
+    fn holds(&self, other: &Self) -> bool {
+        let end = |buckets: &Self| i64::from(buckets.first) + buckets.counts.len() as i64;
+        !self.counts.is_empty()
+            && other.highest <= self.highest
+            && other.first >= self.first.max(self.lowest())
+            && end(other) <= end(self)
     }
 
     /// The lowest index told apart.

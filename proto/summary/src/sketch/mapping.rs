@@ -46,7 +46,10 @@ pub(super) fn index(magnitude: f64) -> Option<i32> {
     // The same mantissa with exponent 0 is 1 + s.
     let mantissa = bits & ((1 << MANTISSA_BITS) - 1);
     let s = f64::from_bits(mantissa | ((EXPONENT_BIAS as u64) << MANTISSA_BITS)) - 1.0;
-    let within = (f64::from(PER_OCTAVE) * cubic(s)).ceil() as i32;
+    let within = f64::from(PER_OCTAVE) * cubic(s);
+    // The ceiling of a number that is not negative, without a call into a library on older processors.
+    let whole = within as i32;
+    let within = whole + i32::from(within > f64::from(whole));
     Some((exponent - EXPONENT_BIAS) * PER_OCTAVE + within)
 }
 

@@ -1,4 +1,4 @@
-//! The stored form of a sketch; `proto/window.proto` documents it.
+//! The stored form of a sketch; `proto/window.proto` documents it. Written packed; the fields before that are read.
 
 use thiserror::Error;
 
@@ -19,22 +19,22 @@ pub(crate) enum SketchError {
     Extremes,
     #[error("its sum has more than 16 bytes")]
     Sum,
+    #[error("its packed form is too long, or one of a newer program")]
+    Packed,
 }
 
 impl Sketch {
     pub(crate) fn to_wire(&self) -> wire::Sketch {
         wire::Sketch {
-            positive: buckets_to_wire(&self.positive),
-            negative: buckets_to_wire(&self.negative),
-            zero: self.zero,
-            not_finite: self.not_finite,
-            min: if self.count > 0 { self.min } else { 0.0 },
-            max: if self.count > 0 { self.max } else { 0.0 },
-            sum: self.sum.to_bytes(),
+            packed: self.to_bytes(),
+            ..wire::Sketch::default()
         }
     }
 
     pub(crate) fn from_wire(wire: &wire::Sketch) -> Result<Self, SketchError> {
+        if !wire.packed.is_empty() {
+            return Self::from_bytes(&wire.packed);
+        }
         let (positive, above) = buckets_from_wire(wire.positive.as_ref())?;
         let (negative, below) = buckets_from_wire(wire.negative.as_ref())?;
         if wire.zero > COUNT_MAX || wire.not_finite > COUNT_MAX {
@@ -67,22 +67,6 @@ impl Sketch {
             sum,
         })
     }
-}
-
-fn buckets_to_wire(buckets: &Buckets) -> Option<wire::Buckets> {
-    let mut counts = buckets.ascending();
-    let (first, count) = counts.next()?;
-    let mut runs = vec![count << 1];
-    let mut next = first + 1;
-    for (index, count) in counts {
-        let empty = u64::try_from(index - next).unwrap_or(0);
-        if empty > 0 {
-            runs.push(empty << 1 | 1);
-        }
-        runs.push(count << 1);
-        next = index + 1;
-    }
-    Some(wire::Buckets { first, runs })
 }
 
 /// The buckets and the sum of their counts.

@@ -12,7 +12,37 @@ fn of(values: &[f64]) -> Sketch {
 }
 
 fn bytes(sketch: &Sketch) -> Vec<u8> {
-    prost::Message::encode_to_vec(&sketch.to_wire())
+    sketch.to_bytes()
+}
+
+/// The form before the packed one.
+fn unpacked(sketch: &Sketch) -> wire::Sketch {
+    wire::Sketch {
+        positive: buckets_to_wire(&sketch.positive),
+        negative: buckets_to_wire(&sketch.negative),
+        zero: sketch.zero,
+        not_finite: sketch.not_finite,
+        min: sketch.min,
+        max: sketch.max,
+        sum: sketch.sum.to_bytes(),
+        packed: Vec::new(),
+    }
+}
+
+fn buckets_to_wire(buckets: &Buckets) -> Option<wire::Buckets> {
+    let mut counts = buckets.ascending();
+    let (first, count) = counts.next()?;
+    let mut runs = vec![count << 1];
+    let mut next = first + 1;
+    for (index, count) in counts {
+        let empty = u64::try_from(index - next).unwrap_or(0);
+        if empty > 0 {
+            runs.push(empty << 1 | 1);
+        }
+        runs.push(count << 1);
+        next = index + 1;
+    }
+    Some(wire::Buckets { first, runs })
 }
 
 /// Numbers as they occur, mixed with nasty ones.
@@ -73,7 +103,7 @@ fn what_is_no_number_is_counted_apart() {
         (sketch.count(), sketch.not_finite(), sketch.max()),
         (1, 2, Some(1.0))
     );
-    let decoded = Sketch::from_wire(&of(&[f64::NAN]).to_wire()).unwrap();
+    let decoded = Sketch::from_bytes(&of(&[f64::NAN]).to_bytes()).unwrap();
     assert_eq!(decoded, of(&[f64::NAN]));
 }
 
@@ -113,7 +143,7 @@ fn a_thousand_latencies_take_a_few_hundred_bytes() {
 
 #[test]
 fn broken_stored_sketches_are_refused() {
-    let good = of(&[1.0, 2.0]).to_wire();
+    let good = unpacked(&of(&[1.0, 2.0]));
     assert_eq!(Sketch::from_wire(&good), Ok(of(&[1.0, 2.0])));
     let buckets = |first, runs: &[u64]| {
         Some(wire::Buckets {
@@ -178,7 +208,7 @@ fn broken_stored_sketches_are_refused() {
 
 #[test]
 fn hostile_counts_merge_without_overflow_in_any_order() {
-    let mut full = of(&[1.0]).to_wire();
+    let mut full = unpacked(&of(&[1.0]));
     full.positive = Some(wire::Buckets {
         first: 0,
         runs: vec![u64::MAX - 1, u64::MAX - 1],
@@ -260,5 +290,22 @@ proptest! {
         let decoded = Sketch::from_wire(&sketch.to_wire());
         prop_assert_eq!(decoded.as_ref(), Ok(&sketch));
         prop_assert_eq!(bytes(&decoded.unwrap()), bytes(&sketch));
+        prop_assert_eq!(Sketch::from_wire(&unpacked(&sketch)), Ok(sketch));
+    }
+
+    #[test]
+    fn a_broken_packed_form_is_refused_or_is_a_sketch(
+        values in prop::collection::vec(value(), 1..50), at in any::<prop::sample::Index>(), byte: u8,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = bytes(&of(&values));
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        bytes.truncate(1 + cut.index(bytes.len()));
+        if let Ok(mut sketch) = Sketch::from_bytes(&bytes) {
+            prop_assert_eq!(Sketch::from_bytes(&sketch.to_bytes()), Ok(sketch.clone()));
+            prop_assert_eq!(sketch.quantile(0.5).is_some(), sketch.count() > 0);
+            sketch.merge(&of(&values));
+        }
     }
 }

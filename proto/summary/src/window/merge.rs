@@ -121,7 +121,18 @@ impl ModelStats {
             *own = add_counts(*own, *count);
         }
         self.latency_ms.merge(&other.latency_ms);
+        let (own, phases) = (&mut self.phases, &other.phases);
+        own.queue_ms.merge(&phases.queue_ms);
+        own.preprocess_ms.merge(&phases.preprocess_ms);
+        own.infer_ms.merge(&phases.infer_ms);
+        own.postprocess_ms.merge(&phases.postprocess_ms);
         self.confidence.merge(&other.confidence);
+        self.classes.merge(&other.classes);
+        self.image.brightness.merge(&other.image.brightness);
+        self.image.contrast.merge(&other.image.contrast);
+        self.image.sharpness.merge(&other.image.sharpness);
+        self.baseline.merge(&other.baseline);
+        self.ready_ms = add_counts(self.ready_ms, other.ready_ms);
     }
 }
 

@@ -1,26 +1,27 @@
 //! The stored form of a window; `proto/window.proto` documents it.
 
 mod enums;
+mod model;
+mod packed;
 
 use std::collections::BTreeMap;
 
 use prost::Message;
 use thiserror::Error;
 
-use super::{ErrorClass, LinkStats, ModelLabel, ModelStats, Window, WindowTime};
-use crate::sketch::SketchError;
+use super::{LinkStats, Window, WindowTime};
 use crate::sum::Sum;
-use crate::{COUNT_MAX, Gauge, Sketch, gauge, wire};
+use crate::{COUNT_MAX, Gauge, gauge, wire};
 
-/// Largest stored window. A model version takes at most 2 sketches of 2 signs of 1024 buckets, in
-/// practice 200 to 400 bytes; 256 KiB hold several hundred of them and fit a frame.
+/// Largest stored window. A model version takes at most 6 sketches of 2 signs of 1024 buckets, in
+/// practice 200 to 400 bytes for all; 256 KiB hold several hundred of them and fit a frame.
 pub const WINDOW_BYTES_MAX: usize = 256 * 1024;
 
 /// Longest name of a model, version or gauge in a stored window, in bytes: a version has up to 64.
 const NAME_BYTES_MAX: usize = 64;
 
 /// Gauges by their number in the stored form, which keeps the usual names out of every window.
-const KNOWN_GAUGES: [(wire::GaugeName, &str); 8] = [
+const KNOWN_GAUGES: [(wire::GaugeName, &str); 11] = [
     (wire::GaugeName::CpuPercent, gauge::CPU_PERCENT),
     (wire::GaugeName::MemoryUsedBytes, gauge::MEMORY_USED_BYTES),
     (wire::GaugeName::MemoryTotalBytes, gauge::MEMORY_TOTAL_BYTES),
@@ -34,6 +35,18 @@ const KNOWN_GAUGES: [(wire::GaugeName, &str); 8] = [
     (
         wire::GaugeName::OutboxWrittenBytes,
         gauge::OUTBOX_WRITTEN_BYTES,
+    ),
+    (
+        wire::GaugeName::AcceleratorPercent,
+        gauge::ACCELERATOR_PERCENT,
+    ),
+    (
+        wire::GaugeName::AcceleratorCelsius,
+        gauge::ACCELERATOR_CELSIUS,
+    ),
+    (
+        wire::GaugeName::AcceleratorMemoryUsedBytes,
+        gauge::ACCELERATOR_MEMORY_USED_BYTES,
     ),
 ];
 
@@ -66,6 +79,9 @@ pub enum DecodeError {
         /// What is wrong with it.
         why: String,
     },
+    /// Counts of a model are not what they say.
+    #[error("window has broken {0} counts")]
+    Counts(&'static str),
     /// A gauge is not one.
     #[error("window has a gauge with a count of 0, or extremes that are not finite or swapped")]
     Gauge,
@@ -85,7 +101,7 @@ impl Window {
             clock: wire::ClockQuality::from(time.clock).into(),
             interrupted: time.interrupted,
             merged: time.windows.saturating_sub(1),
-            models: self.models.iter().map(model_to_wire).collect(),
+            models: self.models.iter().map(model::to_wire).collect(),
             gauges: self.node.iter().filter_map(gauge_to_wire).collect(),
             link: Some(link_to_wire(&self.link)),
         }
@@ -103,7 +119,7 @@ impl Window {
         let wire = wire::Window::decode(bytes)?;
         let mut models = BTreeMap::new();
         for model in &wire.models {
-            let (label, stats) = model_from_wire(model)?;
+            let (label, stats) = model::from_wire(model)?;
             if models.insert(label, stats).is_some() {
                 return Err(DecodeError::Name { what: "model" });
             }
@@ -139,63 +155,10 @@ fn time_from_wire(wire: &wire::Window) -> Result<WindowTime, DecodeError> {
     })
 }
 
-fn model_to_wire((label, stats): (&ModelLabel, &ModelStats)) -> wire::Model {
-    wire::Model {
-        model: label.model.clone(),
-        version: label.version.clone(),
-        requests: stats.requests,
-        errors: stats
-            .errors
-            .iter()
-            .map(|(class, count)| wire::ErrorCount {
-                class: wire::ErrorClass::from(*class).into(),
-                count: *count,
-            })
-            .collect(),
-        latency_ms: sketch_to_wire(&stats.latency_ms),
-        confidence: sketch_to_wire(&stats.confidence),
-    }
-}
-
-fn model_from_wire(wire: &wire::Model) -> Result<(ModelLabel, ModelStats), DecodeError> {
-    let label = ModelLabel {
-        model: name(&wire.model, "model")?,
-        version: name(&wire.version, "model")?,
-    };
-    let mut errors = BTreeMap::new();
-    for error in &wire.errors {
-        let own = errors.entry(ErrorClass::from(error.class())).or_default();
-        *own = crate::add_counts(*own, count(error.count)?);
-    }
-    let stats = ModelStats {
-        requests: count(wire.requests)?,
-        errors,
-        latency_ms: sketch_from_wire(wire.latency_ms.as_ref(), "latency")?,
-        confidence: sketch_from_wire(wire.confidence.as_ref(), "confidence")?,
-    };
-    Ok((label, stats))
-}
-
-/// An empty sketch is left out.
-fn sketch_to_wire(sketch: &Sketch) -> Option<wire::Sketch> {
-    (sketch.count() > 0 || sketch.not_finite() > 0).then(|| sketch.to_wire())
-}
-
-fn sketch_from_wire(
-    wire: Option<&wire::Sketch>,
-    which: &'static str,
-) -> Result<Sketch, DecodeError> {
-    wire.map_or(Ok(Sketch::new()), Sketch::from_wire)
-        .map_err(|why: SketchError| DecodeError::Sketch {
-            which,
-            why: why.to_string(),
-        })
-}
-
 /// A gauge without samples is left out.
 fn gauge_to_wire((name, gauge): (&String, &Gauge)) -> Option<wire::Gauge> {
     let known = KNOWN_GAUGES.iter().find(|(_, known)| known == name);
-    Some(wire::Gauge {
+    (gauge.count() > 0).then(|| wire::Gauge {
         known: known
             .map_or(wire::GaugeName::Unspecified, |(known, _)| *known)
             .into(),
@@ -204,10 +167,8 @@ fn gauge_to_wire((name, gauge): (&String, &Gauge)) -> Option<wire::Gauge> {
         } else {
             name.clone()
         },
-        count: gauge.count(),
-        min: gauge.min()?,
-        max: gauge.max()?,
-        sum: gauge.stored_sum().to_bytes(),
+        packed: gauge.pack(),
+        ..wire::Gauge::default()
     })
 }
 
@@ -222,9 +183,18 @@ fn gauge_from_wire(wire: &wire::Gauge) -> Result<Option<(String, Gauge)>, Decode
             .map(|(_, name)| (*name).to_owned())
             .ok_or(DecodeError::Gauge)?,
     };
-    let sum = Sum::from_bytes(&wire.sum).ok_or(DecodeError::Gauge)?;
-    let gauge = Gauge::from_parts(wire.count, wire.min, wire.max, sum).ok_or(DecodeError::Gauge)?;
-    Ok(Some((name, gauge)))
+    Ok(Some((name, samples_from_wire(wire)?)))
+}
+
+/// The samples of a gauge, in either form.
+fn samples_from_wire(wire: &wire::Gauge) -> Result<Gauge, DecodeError> {
+    let gauge = if wire.packed.is_empty() {
+        let sum = Sum::from_bytes(&wire.sum).ok_or(DecodeError::Gauge)?;
+        Gauge::from_parts(wire.count, wire.min, wire.max, sum)
+    } else {
+        Gauge::unpack(&wire.packed)
+    };
+    gauge.ok_or(DecodeError::Gauge)
 }
 
 fn link_to_wire(link: &LinkStats) -> wire::Link {

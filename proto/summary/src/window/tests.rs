@@ -2,10 +2,13 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::{gauge, wire};
+use crate::{Histogram, gauge, wire};
 
-/// The bytes of [`sample`] as version 1 wrote them. They never change; a new version adds a file.
+/// The bytes of [`sample`] as the first version wrote them. They never change; a new form adds a file.
 const GOLDEN: &str = include_str!("../../../golden/v1/window.hex");
+
+/// The bytes of [`whole_sample`] with packed counts.
+const GOLDEN_PACKED: &str = include_str!("../../../golden/v1/window-packed.hex");
 
 fn label(model: &str, version: &str) -> ModelLabel {
     ModelLabel {
@@ -97,17 +100,56 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
+/// [`sample`] with something in every field that came later.
+fn whole_sample() -> Window {
+    let mut window = sample();
+    let stats = window
+        .models
+        .get_mut(&label("face-detector", "1.0.0"))
+        .unwrap();
+    for i in 0..597_u32 {
+        let spread = f64::from(i * 37 % 101) / 512.0;
+        stats.phases.queue_ms.insert(spread / 16.0);
+        stats.phases.preprocess_ms.insert(1.5 + spread);
+        stats.phases.infer_ms.insert(4.0 + spread);
+        stats.phases.postprocess_ms.insert(0.5);
+        stats.classes.add(i % 3 * 40);
+        stats.image.brightness.observe(f64::from(i % 90));
+        stats.image.contrast.observe(31.5);
+        stats.image.sharpness.observe(f64::from(i * i % 700));
+    }
+    stats.classes.add_other(7);
+    stats.ready_ms = 59_000;
+    stats.baseline = BaselineCounts {
+        profile: 0x0102_0304_0506_0708,
+        rows: vec![
+            Histogram {
+                counts: vec![60, 61, 58, 0, 400],
+                missing: 2,
+                outside: 5,
+            },
+            Histogram::new(3),
+        ],
+    };
+    window
+}
+
 #[test]
-fn version_1_bytes_are_read_and_written_unchanged() {
-    let bytes = unhex(GOLDEN);
-    assert_eq!(hex(&sample().encode()), hex(&bytes));
-    assert_eq!(Window::decode(&bytes), Ok(sample()));
+fn the_first_form_is_read() {
+    assert_eq!(Window::decode(&unhex(GOLDEN)), Ok(sample()));
+}
+
+#[test]
+fn the_packed_form_is_read_and_written_unchanged() {
+    let bytes = unhex(GOLDEN_PACKED);
+    assert_eq!(hex(&whole_sample().encode()), hex(&bytes));
+    assert_eq!(Window::decode(&bytes), Ok(whole_sample()));
 }
 
 #[test]
 fn a_minute_of_two_models_fits_one_network_packet() {
     // 1,200 bytes is what QUIC may always put into one datagram (RFC 9000, section 14).
-    let length = sample().encode().len();
+    let length = whole_sample().encode().len();
     assert!(length <= 1_200, "{length} bytes");
 }
 
@@ -137,7 +179,7 @@ fn fields_and_values_of_newer_programs_are_tolerated() {
 
 #[test]
 fn windows_that_nobody_can_have_measured_are_refused() {
-    let good = wire::Window::decode(sample().encode().as_slice()).unwrap();
+    let good = wire::Window::decode(whole_sample().encode().as_slice()).unwrap();
     let refused = |change: &dyn Fn(&mut wire::Window)| {
         let mut wire = good.clone();
         change(&mut wire);
@@ -154,6 +196,21 @@ fn windows_that_nobody_can_have_measured_are_refused() {
     assert_eq!(long, DecodeError::Name { what: "model" });
     let nameless = refused(&|w| w.gauges[0].known = 0);
     assert_eq!(nameless, DecodeError::Name { what: "gauge" });
+    let broken = refused(&|w| w.models[0].baseline.as_mut().unwrap().packed.clear());
+    assert_eq!(broken, DecodeError::Counts("baseline"));
+    let broken = refused(&|w| w.models[0].classes = vec![0xff; 9]);
+    assert_eq!(broken, DecodeError::Counts("class"));
+    let packed = refused(&|w| w.gauges[0].packed = vec![0xff; 3]);
+    assert_eq!(packed, DecodeError::Gauge);
+    let sketch = refused(&|w| w.models[0].latency_ms.as_mut().unwrap().packed[0] = 99);
+    assert!(sketch.to_string().contains("latency"), "{sketch}");
+
+    let good = wire::Window::decode(unhex(GOLDEN).as_slice()).unwrap();
+    let refused = |change: &dyn Fn(&mut wire::Window)| {
+        let mut wire = good.clone();
+        change(&mut wire);
+        Window::decode(&wire.encode_to_vec()).unwrap_err()
+    };
     assert_eq!(refused(&|w| w.gauges[0].count = 0), DecodeError::Gauge);
     assert_eq!(refused(&|w| w.gauges[0].max = f64::NAN), DecodeError::Gauge);
     let sketch = refused(&|w| w.models[0].latency_ms.as_mut().unwrap().max = -1.0);
@@ -254,9 +311,21 @@ fn any_window() -> impl Strategy<Value = Window> {
             stats
                 .errors
                 .insert(ErrorClass::ALL[usize::from(name)], requests / 2);
+            stats.ready_ms = requests;
+            stats.baseline.profile = stats.baseline.profile.max(u64::from(name));
             for value in values {
                 stats.latency_ms.insert(value.abs());
                 stats.confidence.insert(value);
+                stats.phases.queue_ms.insert(value.abs() / 7.0);
+                stats.phases.infer_ms.insert(value.abs() / 2.0);
+                stats.classes.add(value.abs() as u32 % 2_000);
+                stats.image.contrast.observe(value);
+                if stats.baseline.profile > 0 {
+                    let rows = 1 + requests as usize % 2;
+                    stats.baseline.rows.resize(rows, Histogram::new(4));
+                    stats.baseline.rows[0].add(value.abs() as usize % 4);
+                    stats.baseline.rows[rows - 1].outside += 1;
+                }
                 window
                     .node
                     .entry("custom".to_owned())
@@ -315,16 +384,17 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_or_a_cut_never_panics(
-        at in any::<prop::sample::Index>(), bit in 0..8_u8, cut in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(), bit in 0..8_u8, cut in any::<prop::sample::Index>(), first: bool,
     ) {
-        let mut bytes = sample().encode();
+        let mut bytes = if first { unhex(GOLDEN) } else { whole_sample().encode() };
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         // What survives as a window must merge and read like any other.
         if let Ok(mut window) = Window::decode(&bytes) {
             let _ = window.merge(&sample());
             for stats in window.models.values() {
-                prop_assert!(stats.latency_ms.quantile(0.5).is_some());
+                let latency = &stats.latency_ms;
+                prop_assert_eq!(latency.quantile(0.5).is_some(), latency.count() > 0);
             }
             prop_assert_eq!(Window::decode(&window.encode()), Ok(window));
         }
