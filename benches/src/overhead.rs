@@ -129,6 +129,7 @@ async fn hop_p50_us(worker: &Worker, row: &Input) -> Result<f64> {
     let input = InferInput {
         tensors: vec![tensor],
         outputs: OutputSelection::All,
+        sequence: None,
     };
     let mut latencies = Vec::with_capacity(REQUESTS);
     for _ in 0..REQUESTS {

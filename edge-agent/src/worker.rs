@@ -1,14 +1,15 @@
 //! Workers: one child process for each loaded model version.
 //!
 //! Owns starting a worker ([`host`]), talking to it ([`ipc`], over the messages of [`protocol`]), what a
-//! model takes and gives ([`signature`]), the golden set ([`golden`]), and what runs inside the process
-//! ([`entry`], [`sandbox`], [`runtime`]). It does not know which version should run, nor who asks.
+//! model takes and gives ([`signature`]), what it remembers ([`sequences`]), the golden set ([`golden`]), and what runs
+//! inside the process ([`entry`], [`sandbox`], [`serve`], [`runtime`]). It does not know which version should run, nor who
+//! asks.
 //!
 //! ```text
 //!  agent process                         │ worker process (same executable, `edge-agent worker`)
 //!  WorkerHost::spawn ── Load, memory ────┼─▶ entry: runtime, sandbox, model
-//!  Worker::infer ─ ipc::Lane ─ Run ──────┼─▶ entry ─▶ runtime: copy in, compute, copy out
-//!                         ◀─ Done ───────┼──
+//!  Worker::infer ─ ipc::Lane ─ Run ──────┼─▶ serve ─▶ runtime: copy in, compute, copy out
+//!                         ◀─ Reply ──────┼──
 //! ```
 //!
 //! The agent process never loads ONNX Runtime. Everything a worker says is checked: a model that takes
@@ -16,6 +17,7 @@
 //! is dropped (each request holds one, so none is cut off), when it crashes, hangs or misbehaves, and
 //! when the agent ends; [`Worker::ended`] says that it did.
 
+mod call;
 pub mod entry;
 mod error;
 pub mod golden;
@@ -25,6 +27,8 @@ pub(crate) mod numbers;
 mod protocol;
 mod runtime;
 mod sandbox;
+mod sequences;
+mod serve;
 pub mod signature;
 pub mod tensor;
 
@@ -34,19 +38,24 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use edge_core::summary::reduce;
-use edge_ipc::{AsyncControlSocket, Slot};
-use millwright_package::Dim;
+use edge_ipc::{AsyncControlSocket, Board, Slot};
+use millwright_package::{Datatype, Dim};
 use millwright_proto::ids::ModelVersion;
 use tokio::sync::watch;
 
+pub use call::{Call, Request};
 pub use error::{WorkerEnd, WorkerError};
 use golden::{GoldenError, GoldenReport};
 pub use host::{WorkerHost, WorkerProgram, WorkerSpec};
 use ipc::{Lane, Lease};
-use protocol::Placed;
-use signature::{Plan, Signature};
-use tensor::byte_length;
-pub use tensor::{InferError, InferInput, InferOutput, OutputSelection, Tensor, Timing};
+use protocol::{Cause, Placed};
+use sequences::{Hold, IDLE_LIMIT, Refused, Sequences};
+use signature::Signature;
+pub use tensor::{
+    InferError, InferInput, InferOutput, OutputSelection, Sequence, SequenceId, Tensor, TensorRef,
+    Timing,
+};
+use tensor::{byte_length, string_count};
 
 /// Length given to dynamic dimensions when a worker is warmed without a golden set.
 const WARM_DIM: usize = 1;
@@ -57,6 +66,8 @@ pub struct Worker {
     spec: WorkerSpec,
     signature: Signature,
     lane: Arc<Lane>,
+    /// Of a model with a state.
+    sequences: Option<Sequences>,
     pid: u32,
     end: watch::Receiver<Option<WorkerEnd>>,
 }
@@ -67,16 +78,18 @@ impl Worker {
         spec: WorkerSpec,
         signature: Signature,
         socket: AsyncControlSocket,
-        slots: Vec<Slot>,
+        memory: (Board, Vec<Slot>),
         child: Child,
         host: WorkerHost,
     ) -> Arc<Self> {
-        let lane = Lane::new(spec.model.clone(), socket, slots);
+        let (board, slots) = memory;
+        let lane = Lane::new(spec.model.clone(), socket, board, slots);
+        let sequences = sequences_of(&spec);
         let (ended, end) = watch::channel(None);
         let pid = child.id();
         let receiving = Arc::clone(&lane);
         tokio::spawn(async move {
-            receiving.receive_answers().await;
+            receiving.watch_socket().await;
             ended.send_replace(Some(reap(child).await));
             // Until here: the thread that started the process must outlive it.
             drop(host);
@@ -85,6 +98,7 @@ impl Worker {
             spec,
             signature,
             lane,
+            sequences,
             pid,
             end,
         })
@@ -95,21 +109,64 @@ impl Worker {
     /// # Errors
     /// [`InferError`] says whether the request, the model or the worker is at fault.
     pub async fn infer(&self, input: &InferInput) -> Result<InferOutput, InferError> {
-        let plan = self.signature.plan(input)?;
-        let outputs = self.signature.session_outputs(&plan.outputs);
+        let tensors: Vec<TensorRef<'_>> = input.tensors.iter().map(Tensor::as_ref).collect();
+        let request = Request {
+            tensors: &tensors,
+            outputs: &input.outputs,
+            sequence: input.sequence.as_ref(),
+        };
+        let mut call = Call::default();
+        let _hold = self.plan(&request, &mut call)?;
+        let _in_flight = self.lane.admit()?;
         let called = Instant::now();
-        let (lease, placed, queue) = self.lane.exchange(&plan, outputs).await?;
-        let mut tensors = self.collect(&plan, &lease, &placed)?;
-        drop(lease);
+        let mut lease = self.lane.lease().await?;
+        let queue = called.elapsed();
+        self.fill(&mut lease, &request, &mut call)?;
+        let lease = self.lane.submit(lease)?.answered().await?;
+        self.collect(lease, &mut call)?;
         let infer = called.elapsed().saturating_sub(queue);
-        let confidence = self.confidence(&plan, &tensors);
-        tensors.truncate(plan.returned);
-        Ok(InferOutput {
-            model: self.spec.model.clone(),
-            tensors,
-            confidence,
-            timing: Timing { queue, infer },
-        })
+        call.timing = Timing { queue, infer };
+        call.into_output()
+            .ok_or_else(|| self.nonsense("nothing".to_owned()))
+    }
+
+    /// Computes one request on a thread that runs no tasks, in buffers of the caller's. The shortest way to the model: the
+    /// thread sleeps until the worker itself wakes it, and once `call` has grown to the size of the model's outputs,
+    /// nothing is taken from the heap.
+    ///
+    /// # Errors
+    /// As [`Worker::infer`]; `call` has no outputs then.
+    ///
+    /// # Panics
+    /// When every slot is taken and this is called from a task.
+    pub fn infer_blocking(&self, request: &Request<'_>, call: &mut Call) -> Result<(), InferError> {
+        let result = self.compute(request, call);
+        if result.is_err() {
+            call.placed.clear();
+        }
+        result
+    }
+
+    fn compute(&self, request: &Request<'_>, call: &mut Call) -> Result<(), InferError> {
+        let _hold = self.plan(request, call)?;
+        let _in_flight = self.lane.admit()?;
+        let called = Instant::now();
+        let mut lease = self.lane.lease_blocking()?;
+        let queue = called.elapsed();
+        self.fill(&mut lease, request, call)?;
+        let lease = self.lane.submit(lease)?.answered_blocking()?;
+        self.collect(lease, call)?;
+        let infer = called.elapsed().saturating_sub(queue);
+        call.timing = Timing { queue, infer };
+        Ok(())
+    }
+
+    /// Whether it remembers something of a sequence.
+    #[must_use]
+    pub fn knows(&self, sequence: &SequenceId) -> bool {
+        self.sequences
+            .as_ref()
+            .is_some_and(|sequences| sequences.knows(sequence))
     }
 
     /// Runs the golden set of the package.
@@ -189,59 +246,97 @@ impl Worker {
         crate::telemetry::node::process_memory_bytes(&self.pid.to_string())
     }
 
-    /// Copies the outputs out of shared memory and checks the worker's word on each.
-    fn collect(
-        &self,
-        plan: &Plan<'_>,
-        lease: &Lease,
-        placed: &[Placed],
-    ) -> Result<Vec<Tensor>, InferError> {
-        if placed.len() != plan.outputs.len() {
-            return Err(self.nonsense(format!(
-                "{} outputs instead of {}",
-                placed.len(),
-                plan.outputs.len()
-            )));
-        }
-        let mut tensors = Vec::with_capacity(placed.len());
-        for (&index, placed) in plan.outputs.iter().zip(placed) {
-            let spec = &self.spec.manifest.outputs[index];
-            let shape: Option<Vec<usize>> = placed
-                .shape
-                .iter()
-                .map(|&dim| usize::try_from(dim).ok())
-                .collect();
-            let shape = shape.unwrap_or_default();
-            let length = byte_length(placed.datatype, &shape).map(|bytes| bytes as u64);
-            if placed.datatype != spec.datatype || length != Some(placed.length) {
-                return Err(self.nonsense(format!(
-                    "output `{}` as {} {:?} in {} bytes",
-                    spec.name, placed.datatype, placed.shape, placed.length
-                )));
-            }
-            let mut data = Vec::new();
-            if !lease.append_to(placed, &mut data) {
-                return Err(self.nonsense(format!("output `{}` outside its slot", spec.name)));
-            }
-            tensors.push(Tensor {
-                name: spec.name.clone(),
-                datatype: placed.datatype,
-                shape,
-                data: Bytes::from(data),
-            });
-        }
-        Ok(tensors)
+    /// Checks a request, and holds its sequence for as long as the request takes.
+    fn plan<'a>(
+        &'a self,
+        request: &Request<'a>,
+        call: &mut Call,
+    ) -> Result<Option<Hold<'a>>, InferError> {
+        self.signature.plan(request, call)?;
+        let (Some(sequences), Some(sequence)) = (&self.sequences, request.sequence) else {
+            return Ok(None);
+        };
+        let model = || self.spec.model.clone();
+        let hold = sequences
+            .hold(sequence, Instant::now())
+            .map_err(|refused| match refused {
+                Refused::Unknown => InferError::UnknownSequence {
+                    model: model(),
+                    sequence: sequence.id.clone(),
+                    idle_s: IDLE_LIMIT.as_secs(),
+                },
+                Refused::Full(running) => InferError::SequencesFull {
+                    model: model(),
+                    running,
+                },
+            })?;
+        call.run.state = Some(hold.state);
+        Ok(Some(hold))
     }
 
-    fn confidence(&self, plan: &Plan<'_>, tensors: &[Tensor]) -> Option<f64> {
+    /// Copies inputs and message into shared memory.
+    fn fill(
+        &self,
+        lease: &mut Lease,
+        request: &Request<'_>,
+        call: &mut Call,
+    ) -> Result<(), InferError> {
+        for (placed, source) in call.run.inputs.iter().zip(&call.sources) {
+            if let (Some(placed), Some(source)) = (placed, source) {
+                lease.write(placed, request.tensors[*source].data);
+            }
+        }
+        lease
+            .write_run(&mut call.run)
+            .map_err(|error| self.lane.failure(Cause::Inputs, error.to_string()))
+    }
+
+    /// Copies the outputs out of shared memory and checks the worker's word on each.
+    fn collect(&self, mut lease: Lease, call: &mut Call) -> Result<(), InferError> {
+        self.lane.read_reply(&mut lease, &mut call.placed)?;
+        if call.placed.len() != call.wanted.len() {
+            let (found, expected) = (call.placed.len(), call.wanted.len());
+            return Err(self.nonsense(format!("{found} outputs instead of {expected}")));
+        }
+        for (placed, &index) in call.placed.iter().zip(&call.wanted) {
+            let start = call.data.len();
+            if !lease.append_to(placed, &mut call.data) {
+                let name = &self.spec.manifest.outputs[index].name;
+                return Err(self.nonsense(format!("output `{name}` outside its slot")));
+            }
+            self.check_output(index, placed, &call.data[start..])?;
+        }
+        drop(lease);
+        call.confidence = self.confidence(call);
+        Ok(())
+    }
+
+    fn check_output(&self, index: usize, placed: &Placed, data: &[u8]) -> Result<(), InferError> {
+        let spec = &self.spec.manifest.outputs[index];
+        let fills = if placed.datatype == Datatype::Bytes {
+            let count = placed
+                .shape
+                .iter()
+                .try_fold(1_usize, |all, &dim| all.checked_mul(dim));
+            count.is_some() && string_count(data) == count
+        } else {
+            byte_length(placed.datatype, &placed.shape) == Some(data.len())
+        };
+        if placed.datatype == spec.datatype && fills {
+            return Ok(());
+        }
+        Err(self.nonsense(format!(
+            "output `{}` as {} {:?} in {} bytes",
+            spec.name, placed.datatype, placed.shape, placed.length
+        )))
+    }
+
+    fn confidence(&self, call: &Call) -> Option<f64> {
         let confidence = self.spec.manifest.confidence.as_ref()?;
         let output = self.signature.confidence_output()?;
-        let position = plan.outputs.iter().position(|&index| index == output)?;
-        let tensor = tensors.get(position)?;
-        reduce(
-            confidence.reduce,
-            numbers::of(tensor.datatype, &tensor.data),
-        )
+        let position = call.wanted.iter().position(|&index| index == output)?;
+        let tensor = call.output(position);
+        reduce(confidence.reduce, numbers::of(tensor.datatype, tensor.data))
     }
 
     fn nonsense(&self, what: String) -> InferError {
@@ -259,7 +354,12 @@ impl Worker {
         };
         let tensors = self.spec.manifest.inputs.iter().filter_map(|spec| {
             let shape: Vec<usize> = spec.shape.iter().map(length).collect();
-            let bytes = byte_length(spec.datatype, &shape)?;
+            // Empty strings: four bytes of length for each.
+            let counted = match spec.datatype {
+                Datatype::Bytes => Datatype::Uint32,
+                sized => sized,
+            };
+            let bytes = byte_length(counted, &shape)?;
             (bytes <= protocol::SLOT_BYTES).then(|| Tensor {
                 name: spec.name.clone(),
                 datatype: spec.datatype,
@@ -270,6 +370,7 @@ impl Worker {
         InferInput {
             tensors: tensors.collect(),
             outputs: OutputSelection::All,
+            sequence: None,
         }
     }
 }
@@ -278,6 +379,19 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.lane.shut_down();
     }
+}
+
+/// Room for the sequences of a model that has a state.
+fn sequences_of(spec: &WorkerSpec) -> Option<Sequences> {
+    let states = &spec.manifest.state;
+    let bytes = states.iter().map(|state| {
+        let size = state.datatype.size_bytes().unwrap_or(1);
+        state
+            .shape
+            .iter()
+            .fold(size, |bytes, dim| bytes.saturating_mul(dim.get() as usize))
+    });
+    (!states.is_empty()).then(|| Sequences::new(sequences::room_for(bytes.sum())))
 }
 
 /// Ends a process whose control socket is closed, and waits for it.

@@ -1,4 +1,4 @@
-//! Memory that two processes see: created sealed, mapped whole, cut into slots, copied in and out.
+//! Memory that two processes see: created sealed, mapped whole, cut into a board and slots, copied in and out.
 //!
 //! The region is sparse. It is created and mapped at its full size once, so it never has to grow: a
 //! page costs nothing until it is written, and [`Slot::trim`] gives written pages back.
@@ -6,12 +6,15 @@
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use thiserror::Error;
+
+use crate::board::{Board, SLOTS_MAX};
 
 /// Largest region. Address space, not memory: it lets two requests in flight carry half of it each,
 /// which is a 16-megapixel RGB image as 32-bit floats with room for outputs.
@@ -34,7 +37,7 @@ pub enum MemoryError {
     },
     /// A size that cannot be cut into slots.
     #[error(
-        "shared memory of {bytes} bytes in {slots} slots: each slot must be a multiple of {SLOT_ALIGNMENT} bytes, all of them at most {REGION_BYTES_MAX}"
+        "shared memory of {bytes} bytes in {slots} slots: there must be 1 to {SLOTS_MAX} of them, each a multiple of {SLOT_ALIGNMENT} bytes, all of them at most {REGION_BYTES_MAX}"
     )]
     Size {
         /// Size asked for, in bytes.
@@ -144,13 +147,14 @@ impl Region {
         self.length
     }
 
-    /// Cuts the region into `count` equal slots. Both processes do this with the same count.
+    /// Cuts the region into its board and `count` equal slots. Both processes do this with the same count.
     ///
     /// # Errors
     /// When the slots would not be multiples of [`SLOT_ALIGNMENT`].
-    pub fn into_slots(self, count: usize) -> Result<Vec<Slot>, MemoryError> {
-        let bytes = self.length;
-        if count == 0
+    pub fn into_parts(self, count: usize) -> Result<(Board, Vec<Slot>), MemoryError> {
+        let bytes = self.length.saturating_sub(SLOT_ALIGNMENT);
+        if !(1..=SLOTS_MAX).contains(&count)
+            || bytes == 0
             || !bytes.is_multiple_of(count)
             || !(bytes / count).is_multiple_of(SLOT_ALIGNMENT)
         {
@@ -161,13 +165,28 @@ impl Region {
         }
         let length = bytes / count;
         let region = Arc::new(self);
-        Ok((0..count)
+        let slots = (0..count)
             .map(|index| Slot {
                 region: Arc::clone(&region),
-                start: index * length,
+                start: SLOT_ALIGNMENT + index * length,
                 length,
             })
-            .collect())
+            .collect();
+        Ok((Board::new(region), slots))
+    }
+
+    /// The word at byte `at` of the board, which both processes use as an atomic only.
+    pub(crate) fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(
+            at.is_multiple_of(size_of::<u32>()) && at + size_of::<u32>() <= SLOT_ALIGNMENT,
+            "words lie on the board"
+        );
+        // SAFETY: a mapping begins at a page and every region that is cut has a board of `SLOT_ALIGNMENT` bytes before
+        // its slots, so the checked offset is inside it.
+        let word = unsafe { self.base.as_ptr().add(at) };
+        // SAFETY: the address is aligned to a page plus a multiple of four, stays mapped as long as `self`, and no slot
+        // reaches into the board: in both processes it is only ever read and written as an atomic.
+        unsafe { AtomicU32::from_ptr(word.cast()) }
     }
 }
 

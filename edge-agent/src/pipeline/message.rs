@@ -117,6 +117,7 @@ pub fn parse(payload: &[u8], manifest: &Manifest) -> (Echo, Result<InferInput, M
     let input = tensors.map(|tensors| InferInput {
         tensors,
         outputs: OutputSelection::All,
+        sequence: None,
     });
     (echo, input)
 }

@@ -186,7 +186,8 @@ fn is_final(error: &InferError, deadly_tries: &mut u32) -> bool {
         InferError::UnknownModel(_)
         | InferError::UnknownVersion { .. }
         | InferError::NotReady(_)
-        | InferError::Busy { .. } => false,
+        | InferError::Busy { .. }
+        | InferError::SequencesFull { .. } => false,
         InferError::WorkerEnded(_) | InferError::Timeout { .. } => {
             *deadly_tries += 1;
             *deadly_tries >= DEADLY_TRIES_MAX
@@ -198,6 +199,8 @@ fn is_final(error: &InferError, deadly_tries: &mut u32) -> bool {
         | InferError::Datatype { .. }
         | InferError::Shape { .. }
         | InferError::Size { .. }
+        | InferError::Strings { .. }
+        | InferError::UnknownSequence { .. }
         | InferError::TooLarge { .. }
         | InferError::Refused { .. }
         | InferError::Failed { .. } => true,

@@ -160,7 +160,8 @@ impl ActiveModels {
     }
 
     /// Answers one request, counts it and times it. If its worker dies under it, it is tried once more on
-    /// another ready worker of the model.
+    /// another ready worker of the model. A request of a running sequence stays on the worker that began it, also when
+    /// another version has become active: only that worker knows what came before.
     ///
     /// # Errors
     /// [`InferError`] says whether the request, the model or the worker is at fault.
@@ -178,9 +179,11 @@ impl ActiveModels {
                 return Err(error);
             }
         };
+        let worker = self.pinned(model, input).unwrap_or(worker);
         let mut result = worker.infer(input).await;
         let mut answered_by = worker.model().clone();
         if let Err(InferError::WorkerEnded(_)) = result
+            && input.sequence.as_ref().is_none_or(|sequence| sequence.start)
             && let Ok(other) = self.find(model, version)
             && !Arc::ptr_eq(&other, &worker)
         {
@@ -196,6 +199,18 @@ impl ActiveModels {
         };
         self.shared.recorder.request(&answered_by, outcome);
         result
+    }
+
+    /// The replaced worker, for a request that goes on with a sequence which began there.
+    fn pinned(&self, model: &ModelName, input: &InferInput) -> Option<Arc<Worker>> {
+        let sequence = input.sequence.as_ref().filter(|sequence| !sequence.start)?;
+        let table = self.shared.table.load();
+        let active = table.active.get(model)?;
+        if active.worker.knows(&sequence.id) {
+            return None;
+        }
+        let replaced = active.replaced.upgrade()?;
+        (replaced.knows(&sequence.id) && !replaced.has_ended()).then_some(replaced)
     }
 
     /// Counts a request that was refused before it came to a worker.

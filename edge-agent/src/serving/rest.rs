@@ -98,7 +98,9 @@ impl From<InferError> for Problem {
                 StatusCode::NOT_FOUND
             }
             InferError::NotReady(_) | InferError::WorkerEnded(_) => StatusCode::SERVICE_UNAVAILABLE,
-            InferError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            InferError::Busy { .. } | InferError::SequencesFull { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             InferError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             InferError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             InferError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -109,6 +111,8 @@ impl From<InferError> for Problem {
             | InferError::Datatype { .. }
             | InferError::Shape { .. }
             | InferError::Size { .. }
+            | InferError::Strings { .. }
+            | InferError::UnknownSequence { .. }
             | InferError::Refused { .. } => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())

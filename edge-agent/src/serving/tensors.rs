@@ -132,7 +132,11 @@ pub fn request(body: &Bytes, header_length: Option<usize>) -> Result<Request, Re
     let (outputs, form) = selection(header.outputs, &header.parameters)?;
     Ok(Request {
         id: header.id,
-        input: InferInput { tensors, outputs },
+        input: InferInput {
+            tensors,
+            outputs,
+            sequence: None,
+        },
         form,
     })
 }

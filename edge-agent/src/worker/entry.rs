@@ -1,9 +1,7 @@
 //! The worker process: what `edge-agent worker` runs.
 //!
 //! ```text
-//! confine early ─▶ receive Load + memory ─▶ ONNX Runtime, environment ─▶ confine ─▶ open model ─▶ Loaded
-//!                                                                                      │
-//!                              control socket closed: end ◀── answer ◀── run ◀── receive Run
+//! confine early ─▶ receive Load + memory ─▶ ONNX Runtime, environment ─▶ confine ─▶ open model ─▶ Loaded ─▶ serve
 //! ```
 //!
 //! One thread, blocking: no runtime, no logging, no configuration. The control socket is file
@@ -13,11 +11,12 @@
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use edge_ipc::{ControlSocket, Received, Region, Slot};
+use edge_ipc::{ControlSocket, Received, Region};
 
-use super::protocol::{self, Answer, Load, LoadFailure, Request, SLOTS};
+use super::protocol::{self, Answer, Load, LoadFailure, SLOTS};
 use super::runtime::{Model, Runtime};
 use super::sandbox;
+use super::serve::Server;
 
 /// Runs the worker until the agent closes the control socket. Call it before anything else in the
 /// process: no other thread, no async runtime.
@@ -41,11 +40,11 @@ fn serve() -> anyhow::Result<()> {
     let Received::Message(length) = received else {
         return Ok(());
     };
-    let (Request::Load(load), Some(memory)) = (protocol::decode(&buffer[..length])?, memory) else {
-        anyhow::bail!("the first message is not Load with shared memory");
-    };
-    let mut slots = Region::open(memory)?.into_slots(SLOTS)?;
-    let mut model = match open(&load) {
+    let load: Load = protocol::decode(&buffer[..length])?;
+    drop(buffer);
+    let memory = memory.ok_or_else(|| anyhow::anyhow!("Load came without shared memory"))?;
+    let (board, slots) = Region::open(memory)?.into_parts(SLOTS)?;
+    let model = match open(&load) {
         Ok(model) => model,
         Err(failure) => {
             socket.send(&protocol::encode(&Answer::LoadFailed(failure))?)?;
@@ -53,7 +52,7 @@ fn serve() -> anyhow::Result<()> {
         }
     };
     socket.send(&protocol::encode(&Answer::Loaded(model.ports()))?)?;
-    answer_requests(&socket, &mut buffer, &mut slots, &mut model)
+    Server::new(socket, board, slots, model).serve()
 }
 
 /// Opens the model. The order matters: the library is loaded before the process may no longer look
@@ -62,34 +61,4 @@ fn open(load: &Load) -> Result<Model, LoadFailure> {
     let runtime = Runtime::load(&load.runtime).map_err(LoadFailure::Runtime)?;
     sandbox::confine(load).map_err(|error| LoadFailure::Sandbox(error.to_string()))?;
     runtime.open(load).map_err(LoadFailure::Model)
-}
-
-fn answer_requests(
-    socket: &ControlSocket,
-    buffer: &mut [u8],
-    slots: &mut [Slot],
-    model: &mut Model,
-) -> anyhow::Result<()> {
-    while let Received::Message(length) = socket.receive(buffer)? {
-        let Request::Run(run) = protocol::decode(&buffer[..length])? else {
-            anyhow::bail!("a second Load");
-        };
-        let slot = usize::try_from(run.slot)
-            .ok()
-            .and_then(|index| slots.get_mut(index))
-            .ok_or_else(|| anyhow::anyhow!("slot {} does not exist", run.slot))?;
-        let answer = match model.run(&run, slot) {
-            Ok(outputs) => Answer::Done {
-                id: run.id,
-                outputs,
-            },
-            Err(failure) => Answer::Failed {
-                id: run.id,
-                cause: failure.cause,
-                message: protocol::shortened(failure.message),
-            },
-        };
-        socket.send(&protocol::encode(&answer)?)?;
-    }
-    Ok(())
 }

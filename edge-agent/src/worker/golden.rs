@@ -102,6 +102,7 @@ pub(super) async fn run(worker: &Worker) -> Result<GoldenReport, GoldenError> {
             outputs: OutputSelection::Named(
                 expected.iter().map(|tensor| tensor.name.clone()).collect(),
             ),
+            sequence: None,
         };
         let output = worker
             .infer(&input)
@@ -128,6 +129,7 @@ pub(super) fn first_inputs(worker: &Worker) -> Option<InferInput> {
     Some(InferInput {
         tensors,
         outputs: OutputSelection::All,
+        sequence: None,
     })
 }
 

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_ipc::{AsyncControlSocket, ControlSocket, Received, Region};
-use millwright_package::Manifest;
+use millwright_package::{Manifest, StateSpec};
 use millwright_proto::ids::ModelVersion;
 use tokio::sync::{mpsc, oneshot};
 
-use super::protocol::{self, Answer, Load, LoadFailure, Request, SLOT_BYTES, SLOTS};
+use super::protocol::{self, Answer, Load, LoadFailure, REGION_BYTES, SLOTS, Shape, StatePort};
 use super::signature::Signature;
 use super::{Worker, WorkerError};
 
@@ -100,7 +100,7 @@ impl WorkerHost {
     /// [`WorkerError`] says what is missing or wrong and how to fix it. The process is gone then.
     pub async fn spawn(&self, spec: WorkerSpec) -> Result<Arc<Worker>, WorkerError> {
         let load = self.load(&spec)?;
-        let region = Region::create(SLOTS * SLOT_BYTES)?;
+        let region = Region::create(REGION_BYTES)?;
         let (ours, theirs) = ControlSocket::pair()?;
         let socket = AsyncControlSocket::new(ours)?;
         let child = self.start_process(theirs).await?;
@@ -129,12 +129,12 @@ impl WorkerHost {
         let agreed = judge(answer, &spec, &load);
         match agreed {
             Ok(signature) => {
-                let slots = region.into_slots(SLOTS)?;
+                let memory = region.into_parts(SLOTS)?;
                 Ok(Worker::new(
                     spec,
                     signature,
                     socket,
-                    slots,
+                    memory,
                     child,
                     self.clone(),
                 ))
@@ -166,6 +166,7 @@ impl WorkerHost {
             model: text(&spec.directory.join(spec.manifest.file.as_str()))?,
             threads: limits.threads.get(),
             memory_mib: limits.memory_mib.map(std::num::NonZeroU32::get),
+            state: spec.manifest.state.iter().map(state_port).collect(),
         })
     }
 
@@ -209,7 +210,7 @@ async fn converse(
     region: &Region,
     load: &Load,
 ) -> Result<(AsyncControlSocket, Answer), WorkerError> {
-    let message = protocol::encode(&Request::Load(load.clone()))?;
+    let message = protocol::encode(load)?;
     socket.send_with_file(&message, region.file())?;
     let mut buffer = protocol::buffer();
     match socket.receive(&mut buffer).await {
@@ -243,9 +244,16 @@ fn judge(answer: Answer, spec: &WorkerSpec, load: &Load) -> Result<Signature, Wo
             file: spec.manifest.file.as_str().to_owned(),
             problem,
         }),
-        Answer::Done { .. } | Answer::Failed { .. } => Err(WorkerError::Control(
-            "the worker answered a request before it was asked one".to_owned(),
-        )),
+    }
+}
+
+fn state_port(state: &StateSpec) -> StatePort {
+    let dims: Vec<usize> = state.shape.iter().map(|dim| dim.get() as usize).collect();
+    StatePort {
+        input: state.input.clone(),
+        output: state.output.clone(),
+        datatype: state.datatype,
+        shape: Shape::new(&dims).expect("a manifest bounds the dimensions"),
     }
 }
 

@@ -1,27 +1,36 @@
-//! The agent's end of one worker: slots of shared memory, requests in flight, answers.
+//! The agent's end of one worker: slots of shared memory, requests under way, answers.
 //!
 //! ```text
-//! exchange ─▶ queue (bounded) ─▶ slot ─▶ write inputs ─▶ Run ══▶ worker
-//!    ▲                                                             │
-//!    └── read outputs ◀── waiting request ◀── receive_answers ◀════┘
+//! admit ─▶ queue (bounded) ─▶ lease a slot ─▶ write inputs, message ─▶ ring ══▶ worker
+//!    ▲                                                                            │
+//!    └── read outputs, message ◀── spin, then sleep or wait for a nudge ◀── ring ═┘
 //! ```
 //!
-//! A request that its client gave up still owns its slot until the worker answers it. Whatever the
-//! worker says that no request of ours explains ends the worker: it is broken or hostile. When the
-//! socket closes, every waiting request is told [`InferError::WorkerEnded`].
+//! A thread sleeps on the bell itself; a task cannot, so it asks the worker for a nudge on the control socket, which
+//! [`Lane::watch_socket`] passes on. Both spin before that, and only while this model's answers take no longer than a
+//! system call or two, so an idle or slow model costs nothing. Answers come in the order of the requests.
+//!
+//! A request that its client gave up still owns its slot until the worker answers it. What the worker says that no request
+//! of ours explains ends the worker: it is broken or hostile. It cannot do more harm than that, because nothing but counts
+//! and its own answers are read from the shared memory, every wait has a limit, and the socket closes with the process,
+//! which wakes whoever waits with [`InferError::WorkerEnded`].
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod lease;
+mod pending;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use edge_ipc::{AsyncControlSocket, Received, Slot};
+use edge_ipc::{AsyncControlSocket, Board, Received, Slot};
 use millwright_proto::ids::ModelVersion;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
 
-use super::protocol::{self, Answer, Cause, Placed, Request, Run, SLOT_BYTES_KEPT};
-use super::signature::Plan;
+use super::protocol::{self, Cause, NUDGE, Placed, Reply};
 use super::tensor::InferError;
+pub(super) use lease::Lease;
+pub(super) use pending::Pending;
 
 /// Most requests of one worker waiting or running. Each waiting one holds its inputs in memory; one
 /// camera at 30 frames a second that waits this long is two seconds behind and should skip frames.
@@ -34,130 +43,165 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 /// worth running at a machine takes a few seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longest computation that an answer is waited for by spinning: ten times what it costs to sleep and be woken.
+const SPIN_WORTHWHILE: Duration = Duration::from_micros(100);
+
+/// What a sleeping worker needs to wake up and begin.
+const WAKE_ALLOWANCE: Duration = Duration::from_micros(50);
+
 /// The agent's end of one worker.
 #[derive(Debug)]
 pub(super) struct Lane {
     model: ModelVersion,
     socket: AsyncControlSocket,
+    board: Board,
     /// One permit for each free slot.
-    free: Arc<Semaphore>,
-    /// Shared by requests and the task that receives answers; held for a few instructions only.
+    free: Semaphore,
+    /// Shared by requests and the task that watches the socket; held for a few instructions only.
     state: Mutex<State>,
+    /// Requests made. The worker's count of answers can never be past it.
+    made: AtomicU32,
     next_id: AtomicU64,
+    /// How long the worker says it computed last, in microseconds: only decides about spinning.
+    busy_us: AtomicU32,
+    ended: AtomicBool,
     requests: AtomicUsize,
     idle: Notify,
+    /// A nudge arrived, or the worker ended.
+    nudged: Notify,
+    /// For a thread that has to wait for a slot.
+    runtime: Handle,
 }
 
 #[derive(Debug)]
 struct State {
-    slots: Vec<(u32, Slot)>,
-    waiting: BTreeMap<u64, Waiting>,
-    ended: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    lease: Lease,
-    reply: oneshot::Sender<Reply>,
-}
-
-type Reply = (Lease, Result<Vec<Placed>, (Cause, String)>);
-
-/// A slot in use by one request; goes back to its lane when dropped.
-#[derive(Debug)]
-pub(super) struct Lease {
-    lane: Arc<Lane>,
-    slot: Option<(u32, Slot)>,
-    used_bytes: u64,
-    _permit: OwnedSemaphorePermit,
+    slots: Vec<lease::Kit>,
+    /// Requests whose clients gave up, with their numbers.
+    abandoned: Vec<(u32, Lease)>,
 }
 
 /// Counts one request until it is dropped.
-struct InFlight<'a>(&'a Lane);
+pub(super) struct InFlight<'a>(&'a Lane);
 
 impl Lane {
-    /// The agent's end of a worker whose model is open.
+    /// The agent's end of a worker whose model is open. Call it inside a tokio runtime.
     pub(super) fn new(
         model: ModelVersion,
         socket: AsyncControlSocket,
+        board: Board,
         slots: Vec<Slot>,
     ) -> Arc<Self> {
-        let slots: Vec<_> = (0..).zip(slots).collect();
         Arc::new(Self {
             model,
             socket,
-            free: Arc::new(Semaphore::new(slots.len())),
+            board,
+            free: Semaphore::new(slots.len()),
             state: Mutex::new(State {
-                slots,
-                waiting: BTreeMap::new(),
-                ended: false,
+                abandoned: Vec::with_capacity(slots.len()),
+                slots: (0..).zip(slots).map(lease::Kit::new).collect(),
             }),
+            made: AtomicU32::new(0),
             next_id: AtomicU64::new(1),
+            busy_us: AtomicU32::new(u32::MAX),
+            ended: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             idle: Notify::new(),
+            nudged: Notify::new(),
+            runtime: Handle::current(),
         })
     }
 
-    /// Sends one request and waits for its answer. The outputs lie in the returned lease's slot, in the
-    /// order of `outputs` (indices of the session); every number in their places is the worker's word. Last,
-    /// how long the request waited for its slot.
-    pub(super) async fn exchange(
-        self: &Arc<Self>,
-        plan: &Plan<'_>,
-        outputs: Vec<u32>,
-    ) -> Result<(Lease, Vec<Placed>, Duration), InferError> {
-        let _in_flight = self.admit()?;
-        let called = Instant::now();
-        let mut lease = self.lease().await?;
-        let queue = called.elapsed();
-        let mut inputs = Vec::with_capacity(plan.inputs.len());
-        for (placed, data) in &plan.inputs {
-            lease.write(placed, data);
-            inputs.push(placed.clone());
+    /// Counts a request, unless there are too many.
+    pub(super) fn admit(&self) -> Result<InFlight<'_>, InferError> {
+        let waiting = self.requests.fetch_add(1, Ordering::AcqRel);
+        let in_flight = InFlight(self);
+        if waiting >= REQUESTS_MAX {
+            return Err(InferError::Busy {
+                model: self.model.model.clone(),
+                waiting,
+            });
         }
-        let (reply, answer) = oneshot::channel();
-        self.send(lease, reply, inputs, outputs)?;
-        let Ok(answer) = tokio::time::timeout(ANSWER_LIMIT, answer).await else {
-            self.shut_down();
-            return Err(self.timeout(ANSWER_LIMIT));
-        };
-        let (mut lease, result) = answer.map_err(|_| self.gone())?;
-        match result {
-            Ok(outputs) => {
-                lease.note_use(&outputs);
-                Ok((lease, outputs, queue))
+        Ok(in_flight)
+    }
+
+    /// Waits for a slot.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, InferError> {
+        match self.free.try_acquire() {
+            Ok(permit) => permit.forget(),
+            Err(_) => tokio::time::timeout(QUEUE_LIMIT, self.free.acquire())
+                .await
+                .map_err(|_| self.timeout(QUEUE_LIMIT))?
+                .map_err(|_| self.gone())?
+                .forget(),
+        }
+        Ok(Lease::new(self))
+    }
+
+    /// As [`Lane::lease`], for a thread that runs no tasks.
+    pub(super) fn lease_blocking(self: &Arc<Self>) -> Result<Lease, InferError> {
+        match self.free.try_acquire() {
+            Ok(permit) => {
+                permit.forget();
+                Ok(Lease::new(self))
             }
-            Err((cause, message)) => Err(self.failure(cause, message)),
+            Err(_) => self.runtime.block_on(self.lease()),
         }
     }
 
-    /// Receives answers until the worker's end of the socket closes or the worker misbehaves.
-    pub(super) async fn receive_answers(self: &Arc<Self>) {
+    /// Tells the worker that its next request lies in the leased slot.
+    pub(super) fn submit(self: &Arc<Self>, lease: Lease) -> Result<Pending, InferError> {
+        let state = self.state();
+        if self.has_ended() {
+            drop(state);
+            return Err(self.gone());
+        }
+        // Under the lock, so that numbers and rings have the same order.
+        let number = self.made.fetch_add(1, Ordering::AcqRel);
+        self.board.request(number, lease.number());
+        drop(state);
+        Ok(Pending::new(number, lease))
+    }
+
+    /// Passes nudges on until the worker's end of the socket closes or the worker misbehaves.
+    pub(super) async fn watch_socket(self: &Arc<Self>) {
         let mut buffer = protocol::buffer();
+        let mut nudges = 0_u32;
         loop {
             match self.socket.receive(&mut buffer).await {
-                Ok(Received::Message(length)) if self.deliver(&buffer[..length]) => {}
+                Ok(Received::Message(length)) if buffer[..length] == *NUDGE => {
+                    nudges = nudges.wrapping_add(1)
+                }
                 Ok(Received::Message(_) | Received::Closed) | Err(_) => break,
             }
+            // One for each request at most.
+            if self.is_past_requests(nudges) {
+                break;
+            }
+            self.nudged.notify_waiters();
+            self.sweep();
         }
-        let waiting = {
-            let mut state = self.state();
-            state.ended = true;
-            std::mem::take(&mut state.waiting)
-        };
+        self.ended.store(true, Ordering::SeqCst);
         self.free.close();
         self.shut_down();
-        drop(waiting);
+        // Whoever sleeps on the bell looks at `ended` after the ring.
+        let _ = self
+            .board
+            .answers
+            .ring(self.board.answers.count().wrapping_add(1));
+        self.nudged.notify_waiters();
+        let abandoned = std::mem::take(&mut self.state().abandoned);
+        drop(abandoned);
     }
 
-    /// Ends the worker: it sees its socket closed, and so does `receive_answers`.
+    /// Ends the worker: it sees its board closed, and `watch_socket` the socket.
     pub(super) fn shut_down(&self) {
+        self.board.close();
         self.socket.shut_down();
     }
 
     /// Whether the worker can answer no more.
     pub(super) fn has_ended(&self) -> bool {
-        self.free.is_closed()
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Requests waiting or running.
@@ -178,87 +222,84 @@ impl Lane {
         }
     }
 
-    /// Hands one answer to its request. `false`: no answer of a sane worker.
-    fn deliver(&self, message: &[u8]) -> bool {
-        let Ok(answer) = protocol::decode(message) else {
-            return false;
-        };
-        let (id, result) = match answer {
-            Answer::Done { id, outputs } => (id, Ok(outputs)),
-            Answer::Failed { id, cause, message } => {
-                (id, Err((cause, protocol::shortened(message))))
-            }
-            Answer::Loaded(_) | Answer::LoadFailed(_) => return false,
-        };
-        let Some(waiting) = self.state().waiting.remove(&id) else {
-            return false;
-        };
-        // A client that gave up drops its slot here.
-        let _ = waiting.reply.send((waiting.lease, result));
-        true
-    }
-
-    fn admit(&self) -> Result<InFlight<'_>, InferError> {
-        let waiting = self.requests.fetch_add(1, Ordering::AcqRel);
-        let in_flight = InFlight(self);
-        if waiting >= REQUESTS_MAX {
-            return Err(InferError::Busy {
-                model: self.model.model.clone(),
-                waiting,
-            });
-        }
-        Ok(in_flight)
-    }
-
-    async fn lease(self: &Arc<Self>) -> Result<Lease, InferError> {
-        let permit = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => tokio::time::timeout(QUEUE_LIMIT, Arc::clone(&self.free).acquire_owned())
-                .await
-                .map_err(|_| self.timeout(QUEUE_LIMIT))?
-                .map_err(|_| self.gone())?,
-        };
-        let slot = self.state().slots.pop();
-        debug_assert!(slot.is_some(), "a permit stands for a free slot");
-        Ok(Lease {
-            lane: Arc::clone(self),
-            slot,
-            used_bytes: 0,
-            _permit: permit,
-        })
-    }
-
-    /// Puts a request among the waiting ones and tells the worker.
-    fn send(
+    /// Reads the reply in an answered slot; its outputs go into `outputs`. Every number in them is the worker's word.
+    pub(super) fn read_reply(
         &self,
-        lease: Lease,
-        reply: oneshot::Sender<Reply>,
-        inputs: Vec<Placed>,
-        outputs: Vec<u32>,
+        lease: &mut Lease,
+        outputs: &mut Vec<Placed>,
     ) -> Result<(), InferError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let slot = lease.slot.as_ref().map_or(0, |(index, _)| *index);
-        let run = Run {
-            id,
-            slot,
-            inputs,
-            outputs,
+        let Some((busy_us, reply)) = lease.read_reply(outputs) else {
+            self.shut_down();
+            let message = "the worker answered something else than it was asked".to_owned();
+            return Err(self.failure(Cause::Model, message));
         };
-        let message = protocol::encode(&Request::Run(run))
-            .map_err(|error| self.failure(Cause::Model, error.to_string()))?;
-        let mut state = self.state();
-        if state.ended {
-            drop(state);
+        self.busy_us.store(busy_us, Ordering::Relaxed);
+        match reply {
+            Reply::Done => {
+                lease.note_use(outputs);
+                Ok(())
+            }
+            Reply::Failed { cause, message } => Err(self.failure(cause, message)),
+        }
+    }
+
+    /// Whether request `number` is answered.
+    fn is_answered(&self, number: u32) -> Result<bool, InferError> {
+        let answered = self.board.answers.count();
+        if self.has_ended() {
             return Err(self.gone());
         }
-        state.waiting.insert(id, Waiting { lease, reply });
-        drop(state);
-        // The socket holds far more than one message for each slot, so a full one means a worker that
-        // does not read. Either way it is at its end, which `receive_answers` tells every request.
-        if self.socket.send(&message).is_err() {
+        if self.is_past_requests(answered) {
             self.shut_down();
+            return Err(self.gone());
         }
-        Ok(())
+        Ok(is_before(number, answered))
+    }
+
+    /// Whether a count of the worker's is more than there were requests.
+    fn is_past_requests(&self, count: u32) -> bool {
+        is_before(self.made.load(Ordering::Acquire), count)
+    }
+
+    /// How long to spin for an answer.
+    fn spin(&self) -> Duration {
+        let busy = Duration::from_micros(self.busy_us.load(Ordering::Relaxed).into());
+        if busy <= SPIN_WORTHWHILE {
+            busy * 2 + WAKE_ALLOWANCE
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Keeps the slot of a request that nobody waits for any more until it is answered.
+    fn abandon(&self, number: u32, lease: Lease) {
+        // Takes the nudge that sweeps it away.
+        self.board.answers.watch();
+        let mut state = self.state();
+        if self.has_ended() {
+            drop(state);
+            return;
+        }
+        state.abandoned.push((number, lease));
+        drop(state);
+        self.sweep();
+    }
+
+    /// Frees the slots of abandoned requests that are answered by now.
+    fn sweep(&self) {
+        let answered = self.board.answers.count();
+        loop {
+            let mut state = self.state();
+            let done = state
+                .abandoned
+                .iter()
+                .position(|(number, _)| is_before(*number, answered));
+            let Some(done) = done else { return };
+            let (_, lease) = state.abandoned.swap_remove(done);
+            drop(state);
+            self.board.answers.unwatch();
+            drop(lease);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -277,13 +318,18 @@ impl Lane {
         }
     }
 
-    fn failure(&self, cause: Cause, message: String) -> InferError {
+    pub(super) fn failure(&self, cause: Cause, message: String) -> InferError {
         let model = self.model.clone();
         match cause {
             Cause::Inputs => InferError::Refused { model, message },
             Cause::Model => InferError::Failed { model, message },
         }
     }
+}
+
+/// Whether `one` comes before `other` in counts that wrap around.
+fn is_before(one: u32, other: u32) -> bool {
+    other.wrapping_sub(one).cast_signed() > 0
 }
 
 impl Drop for InFlight<'_> {
@@ -294,39 +340,10 @@ impl Drop for InFlight<'_> {
     }
 }
 
-impl Lease {
-    fn write(&mut self, placed: &Placed, data: &[u8]) {
-        if let Some((_, slot)) = &mut self.slot {
-            slot.write(placed.offset, data)
-                .expect("the plan fits the slot");
-        }
-        self.note_use(std::slice::from_ref(placed));
-    }
-
-    fn note_use(&mut self, tensors: &[Placed]) {
-        for tensor in tensors {
-            self.used_bytes = self
-                .used_bytes
-                .max(tensor.offset.saturating_add(tensor.length));
-        }
-    }
-
-    /// Appends the bytes of a tensor to `into`; `false` if they are not inside the slot.
-    pub(super) fn append_to(&self, placed: &Placed, into: &mut Vec<u8>) -> bool {
-        self.slot
-            .as_ref()
-            .is_some_and(|(_, slot)| slot.append_to(placed.offset, placed.length, into).is_ok())
-    }
+/// When a wait that begins now has taken too long.
+fn answer_deadline() -> Instant {
+    Instant::now() + ANSWER_LIMIT
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some((index, mut slot)) = self.slot.take() {
-            if self.used_bytes > SLOT_BYTES_KEPT as u64 {
-                // If it fails, the memory stays in use until the worker ends.
-                let _ = slot.trim(SLOT_BYTES_KEPT);
-            }
-            self.lane.state().slots.push((index, slot));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,23 @@
-//! What agent and worker say to each other on the control socket: names, shapes and offsets, never
-//! tensor bytes.
+//! What agent and worker say to each other: names, shapes and offsets, never tensor bytes.
 //!
-//! Both ends are the same executable, so the encoding (postcard) may change with any release. An answer
-//! is hostile input to the agent all the same: it is bounded, decoded into these types, and every
-//! number in it is checked where it is used.
+//! ```text
+//! control socket   Load (with the memory) ──▶       ◀── Loaded or LoadFailed       ◀── one byte: look at the bell
+//! slot             │ length │ Run, later Reply │ tensors of the request, later of the answer │
+//! ```
+//!
+//! Both ends are the same executable, so the encoding (postcard) may change with any release. An answer is hostile input
+//! to the agent all the same: it is bounded, copied out of shared memory, decoded into these types, and every number in it
+//! is checked where it is used. Decoding fills lists that are kept, so that a request needs no memory of its own.
 
-use edge_ipc::MESSAGE_BYTES_MAX;
+mod run;
+mod shape;
+
+pub(crate) use run::{
+    Cause, LENGTH_BYTES, Placed, Reply, Run, StateUse, encode_done, encode_failed,
+};
+pub(crate) use shape::Shape;
+
+use edge_ipc::{MESSAGE_BYTES_MAX, region_bytes};
 use millwright_package::Datatype;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -18,6 +30,15 @@ pub(crate) const SLOTS: usize = 2;
 /// RGB image as 32-bit floats has 400 MB and is refused; a 4K one has 100 MB.
 pub(crate) const SLOT_BYTES: usize = 128 * 1024 * 1024;
 
+/// Place at the beginning of a slot for the length of a message and the message itself.
+pub(crate) const MESSAGE_AREA: usize = 64 * 1024;
+
+/// Size of the memory both processes map.
+pub(crate) const REGION_BYTES: usize = region_bytes(SLOTS, MESSAGE_AREA + SLOT_BYTES);
+
+/// The whole of a message that tells the agent to look at the bell.
+pub(crate) const NUDGE: &[u8] = b"!";
+
 /// Written memory that a slot keeps between requests; more is given back to the system after each. A
 /// camera frame of 640 x 640 as floats has 4.7 MiB, and taking its pages anew would cost about a
 /// millisecond each time.
@@ -28,15 +49,6 @@ pub(crate) const TENSOR_ALIGNMENT: usize = 64;
 
 /// Longest text of an error from the worker, in bytes.
 const ERROR_TEXT_BYTES_MAX: usize = 2048;
-
-/// Agent to worker.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Request {
-    /// First and once, with the shared memory beside it.
-    Load(Load),
-    /// Compute.
-    Run(Run),
-}
 
 /// What to load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,65 +61,38 @@ pub(crate) struct Load {
     pub threads: u16,
     /// Memory the process may use for data.
     pub memory_mib: Option<u32>,
+    /// Inputs that are the outputs of the request before.
+    pub state: Vec<StatePort>,
 }
 
-/// One inference. Its inputs lie in the slot.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Run {
-    /// Repeated in the answer.
-    pub id: u64,
-    /// Which slot of the shared memory.
-    pub slot: u32,
-    /// One for each input of the session, in its order.
-    pub inputs: Vec<Placed>,
-    /// Indices of the session's outputs to copy back.
-    pub outputs: Vec<u32>,
-}
-
-/// Where a tensor lies in a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Placed {
+/// An input that is an output of the request before of the same sequence.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StatePort {
+    /// The model's input.
+    pub input: String,
+    /// The model's output.
+    pub output: String,
     /// Type of one element.
     pub datatype: Datatype,
     /// Lengths, outermost first.
-    pub shape: Vec<u64>,
-    /// First byte, from the beginning of the slot.
-    pub offset: u64,
-    /// Length in bytes.
-    pub length: u64,
+    pub shape: Shape,
 }
 
-/// Worker to agent.
+/// What the worker says to Load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// The model is open; these are its ports.
     Loaded(Ports),
     /// The model is not open; the worker ends.
     LoadFailed(LoadFailure),
-    /// The outputs, in the order asked for, lie in the slot.
-    Done {
-        /// As in the request.
-        id: u64,
-        /// One for each output asked for.
-        outputs: Vec<Placed>,
-    },
-    /// No outputs.
-    Failed {
-        /// As in the request.
-        id: u64,
-        /// Whose fault it is.
-        cause: Cause,
-        /// For people.
-        message: String,
-    },
 }
 
 /// Inputs and outputs as the model itself declares them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Ports {
-    /// In the order of the session.
+    /// In the order in which a request places them.
     pub inputs: Vec<Port>,
-    /// In the order of the session.
+    /// In the order in which a request numbers them. A sequence of maps is two of them.
     pub outputs: Vec<Port>,
 }
 
@@ -118,6 +103,8 @@ pub(crate) struct Port {
     pub name: String,
     /// What it carries.
     pub kind: PortKind,
+    /// Whether the model has a value of its own for this input.
+    pub optional: bool,
 }
 
 /// What an input or output carries.
@@ -145,20 +132,17 @@ pub(crate) enum LoadFailure {
     Model(String),
 }
 
-/// Whose fault a failed run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Cause {
-    /// The model does not take these inputs.
-    Inputs,
-    /// The model failed on them.
-    Model,
-}
-
 /// Why bytes are not a message.
 #[derive(Debug, Error)]
 pub(crate) enum ProtocolError {
     #[error("control message does not decode: {0}")]
     Malformed(#[from] postcard::Error),
+    #[error("a message of {0} bytes does not fit the {MESSAGE_AREA} bytes of its slot")]
+    TooLong(usize),
+    #[error("a message lists {0} tensors")]
+    TooMany(usize),
+    #[error("a message is followed by {0} more bytes")]
+    Trailing(usize),
 }
 
 /// A message as bytes.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use millwright_package::{Datatype, Dim, Manifest, TensorSpec};
+use millwright_package::{Datatype, Dim, Manifest, StateSpec, TensorSpec};
 use millwright_proto::ids::ModelVersion;
 use thiserror::Error;
 
-use super::protocol::{Placed, Port, PortKind, Ports, SLOT_BYTES, aligned};
-use super::tensor::{InferError, InferInput, OutputSelection, Tensor, byte_length};
+use super::call::{Call, Request};
+use super::protocol::{Placed, Port, PortKind, Ports, SLOT_BYTES, Shape, aligned};
+use super::tensor::{InferError, OutputSelection, TensorRef, byte_length, string_count};
 
 /// Model and manifest disagree.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,14 +38,11 @@ pub enum SignatureError {
         /// As in the model.
         found: String,
     },
-    /// A type of element that requests cannot carry yet.
-    #[error("{side} `{name}` has datatype BYTES, which this agent does not pass to models yet")]
-    Bytes {
-        /// `input` or `output`.
-        side: &'static str,
-        /// The tensor.
-        name: String,
-    },
+    /// An input that the model has no value of its own for.
+    #[error(
+        "input `{0}` is optional in model.yaml, but the model has no value of its own for it: remove `optional`"
+    )]
+    NotOptional(String),
 }
 
 /// The agreed inputs and outputs of one loaded model.
@@ -53,35 +50,35 @@ pub enum SignatureError {
 pub(crate) struct Signature {
     model: ModelVersion,
     manifest: Arc<Manifest>,
-    /// For each input of the session, its index in the manifest.
-    inputs: Vec<usize>,
-    /// For each output of the manifest, its index in the session.
+    /// For each input port, its index in the manifest; `None` for a state and for one that no request gives.
+    inputs: Vec<Option<usize>>,
+    /// For each output of the manifest, the number of its port.
     outputs: Vec<u32>,
-}
-
-/// A request that was found good.
-#[derive(Debug)]
-pub(super) struct Plan<'a> {
-    /// In the order of the session.
-    pub inputs: Vec<(Placed, &'a Bytes)>,
-    /// Indices in the manifest, in the order asked for; then what only the agent itself needs.
-    pub outputs: Vec<usize>,
-    /// How many of `outputs` were asked for.
-    pub returned: usize,
 }
 
 impl Signature {
     /// Compares the model's own declaration with its manifest.
     pub(super) fn agree(manifest: Arc<Manifest>, ports: &Ports) -> Result<Self, SignatureError> {
         for spec in &manifest.inputs {
-            agree_on("input", spec, &ports.inputs)?;
+            let port = agree_on("input", spec, &ports.inputs)?;
+            if spec.optional && !ports.inputs[port as usize].optional {
+                return Err(SignatureError::NotOptional(spec.name.clone()));
+            }
+        }
+        for state in &manifest.state {
+            agree_on("input", &state_spec(state, &state.input), &ports.inputs)?;
+            agree_on("output", &state_spec(state, &state.output), &ports.outputs)?;
         }
         let inputs = ports
             .inputs
             .iter()
             .map(|port| {
-                position(&manifest.inputs, &port.name)
-                    .ok_or_else(|| SignatureError::Unlisted(port.name.clone()))
+                let listed = position(&manifest.inputs, &port.name);
+                let state = manifest.state.iter().any(|state| state.input == port.name);
+                if listed.is_none() && !state && !port.optional {
+                    return Err(SignatureError::Unlisted(port.name.clone()));
+                }
+                Ok(listed)
             })
             .collect::<Result<_, _>>()?;
         let outputs = manifest
@@ -97,72 +94,86 @@ impl Signature {
         })
     }
 
-    /// The session's indices of outputs given by their index in the manifest.
-    pub(super) fn session_outputs(&self, outputs: &[usize]) -> Vec<u32> {
-        outputs.iter().map(|&index| self.outputs[index]).collect()
-    }
-
     /// Checks a request and decides where each of its tensors lies.
-    pub(super) fn plan<'a>(&self, input: &'a InferInput) -> Result<Plan<'a>, InferError> {
-        for (index, tensor) in input.tensors.iter().enumerate() {
-            if self.manifest.input(&tensor.name).is_none() {
-                return Err(InferError::UnknownInput {
-                    model: self.model.clone(),
-                    input: tensor.name.clone(),
-                    known: names(self.manifest.inputs.iter().map(|spec| &spec.name)),
-                });
-            }
-            if input.tensors[..index]
-                .iter()
-                .any(|other| other.name == tensor.name)
-            {
-                return Err(InferError::DuplicateInput(tensor.name.clone()));
-            }
-        }
+    pub(super) fn plan(&self, request: &Request<'_>, call: &mut Call) -> Result<(), InferError> {
+        call.begin(&self.manifest);
+        self.check_names(request.tensors)?;
         let mut end = 0;
-        let mut inputs = Vec::with_capacity(self.inputs.len());
         for &index in &self.inputs {
-            let spec = &self.manifest.inputs[index];
-            let tensor = input
-                .tensors
-                .iter()
-                .find(|tensor| tensor.name == spec.name)
-                .ok_or_else(|| InferError::MissingInput {
-                    model: self.model.clone(),
-                    input: spec.name.clone(),
-                })?;
-            let length = check_tensor(spec, tensor)?;
-            let placed = Placed {
-                datatype: tensor.datatype,
-                shape: tensor.shape.iter().map(|&dim| dim as u64).collect(),
-                offset: end,
-                length,
+            let source = index.and_then(|index| {
+                let name = &self.manifest.inputs[index].name;
+                request
+                    .tensors
+                    .iter()
+                    .position(|tensor| tensor.name == name)
+            });
+            call.sources.push(source);
+            let (Some(index), Some(source)) = (index, source) else {
+                self.check_left_out(index)?;
+                call.run.inputs.push(None);
+                continue;
             };
-            end = aligned(placed.offset.saturating_add(length).min(u64::MAX / 2));
+            let tensor = &request.tensors[source];
+            let placed = place(&self.manifest.inputs[index], tensor, end)?;
+            end = aligned(
+                placed
+                    .offset
+                    .saturating_add(placed.length)
+                    .min(u64::MAX / 2),
+            );
             if end > SLOT_BYTES as u64 {
+                let lengths = request
+                    .tensors
+                    .iter()
+                    .map(|tensor| tensor.data.len() as u64);
                 return Err(InferError::TooLarge {
-                    bytes: input
-                        .tensors
-                        .iter()
-                        .map(|tensor| tensor.data.len() as u64)
-                        .sum(),
+                    bytes: lengths.sum(),
                     limit: SLOT_BYTES as u64,
                 });
             }
-            inputs.push((placed, &tensor.data));
+            call.run.inputs.push(Some(placed));
         }
-        let mut outputs = self.selected(&input.outputs)?;
-        let returned = outputs.len();
+        self.select(request.outputs, &mut call.wanted)?;
+        call.returned = call.wanted.len();
         if let Some(confidence) = self.confidence_output()
-            && !outputs.contains(&confidence)
+            && !call.wanted.contains(&confidence)
         {
-            outputs.push(confidence);
+            call.wanted.push(confidence);
         }
-        Ok(Plan {
-            inputs,
-            outputs,
-            returned,
-        })
+        let ports = call.wanted.iter().map(|&index| self.outputs[index]);
+        call.run.outputs.extend(ports);
+        Ok(())
+    }
+
+    /// Each input is known and given once.
+    fn check_names(&self, tensors: &[TensorRef<'_>]) -> Result<(), InferError> {
+        for (index, tensor) in tensors.iter().enumerate() {
+            if self.manifest.input(tensor.name).is_none() {
+                return Err(InferError::UnknownInput {
+                    model: self.model.clone(),
+                    input: tensor.name.to_owned(),
+                    known: names(self.manifest.inputs.iter().map(|spec| &spec.name)),
+                });
+            }
+            if tensors[..index]
+                .iter()
+                .any(|other| other.name == tensor.name)
+            {
+                return Err(InferError::DuplicateInput(tensor.name.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// An input that the request does not give is a state, optional, or missing.
+    fn check_left_out(&self, index: Option<usize>) -> Result<(), InferError> {
+        match index.map(|index| &self.manifest.inputs[index]) {
+            Some(spec) if !spec.optional => Err(InferError::MissingInput {
+                model: self.model.clone(),
+                input: spec.name.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Index in the manifest of the output that the confidence is read from.
@@ -171,27 +182,26 @@ impl Signature {
         position(&self.manifest.outputs, &confidence.output)
     }
 
-    fn selected(&self, selection: &OutputSelection) -> Result<Vec<usize>, InferError> {
+    fn select(&self, selection: &OutputSelection, into: &mut Vec<usize>) -> Result<(), InferError> {
         match selection {
-            OutputSelection::All => Ok((0..self.outputs.len()).collect()),
-            OutputSelection::Named(wanted) => wanted
-                .iter()
-                .map(|name| {
-                    position(&self.manifest.outputs, name).ok_or_else(|| {
-                        InferError::UnknownOutput {
-                            model: self.model.clone(),
-                            output: name.clone(),
-                            known: names(self.manifest.outputs.iter().map(|spec| &spec.name)),
-                        }
-                    })
-                })
-                .collect(),
+            OutputSelection::All => into.extend(0..self.outputs.len()),
+            OutputSelection::Named(wanted) => {
+                for name in wanted {
+                    let index = position(&self.manifest.outputs, name);
+                    into.push(index.ok_or_else(|| InferError::UnknownOutput {
+                        model: self.model.clone(),
+                        output: name.clone(),
+                        known: names(self.manifest.outputs.iter().map(|spec| &spec.name)),
+                    })?);
+                }
+            }
         }
+        Ok(())
     }
 }
 
-/// Checks one tensor against the manifest; returns its length in bytes.
-fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<u64, InferError> {
+/// Checks one tensor against the manifest; says where it lies if it begins at `offset`.
+fn place(spec: &TensorSpec, tensor: &TensorRef<'_>, offset: u64) -> Result<Placed, InferError> {
     if tensor.datatype != spec.datatype {
         return Err(InferError::Datatype {
             input: spec.name.clone(),
@@ -199,22 +209,56 @@ fn check_tensor(spec: &TensorSpec, tensor: &Tensor) -> Result<u64, InferError> {
             found: tensor.datatype,
         });
     }
-    if !spec.admits(&tensor.shape) {
+    let shape = Shape::new(tensor.shape).filter(|shape| spec.admits(shape));
+    let Some(shape) = shape else {
         return Err(InferError::Shape {
             input: spec.name.clone(),
             expected: format!("{:?}", spec.dims()),
             found: format!("{:?}", tensor.shape),
         });
-    }
-    let expected = byte_length(tensor.datatype, &tensor.shape);
-    if expected != Some(tensor.data.len()) {
-        return Err(InferError::Size {
+    };
+    check_length(spec, tensor)?;
+    Ok(Placed {
+        datatype: tensor.datatype,
+        shape,
+        offset,
+        length: tensor.data.len() as u64,
+    })
+}
+
+fn check_length(spec: &TensorSpec, tensor: &TensorRef<'_>) -> Result<(), InferError> {
+    if tensor.datatype == Datatype::Bytes {
+        let expected = tensor
+            .shape
+            .iter()
+            .try_fold(1_usize, |all, &dim| all.checked_mul(dim));
+        if expected.is_some() && string_count(tensor.data) == expected {
+            return Ok(());
+        }
+        return Err(InferError::Strings {
             input: spec.name.clone(),
-            expected: expected.map_or(u64::MAX, |bytes| bytes as u64),
-            found: tensor.data.len() as u64,
+            expected: expected.unwrap_or(usize::MAX),
         });
     }
-    Ok(tensor.data.len() as u64)
+    let expected = byte_length(tensor.datatype, tensor.shape);
+    if expected == Some(tensor.data.len()) {
+        return Ok(());
+    }
+    Err(InferError::Size {
+        input: spec.name.clone(),
+        expected: expected.map_or(u64::MAX, |bytes| bytes as u64),
+        found: tensor.data.len() as u64,
+    })
+}
+
+/// A state as the manifest would list it among inputs or outputs.
+fn state_spec(state: &StateSpec, name: &str) -> TensorSpec {
+    TensorSpec {
+        name: name.to_owned(),
+        datatype: state.datatype,
+        shape: state.shape.iter().copied().map(Dim::Fixed).collect(),
+        optional: false,
+    }
 }
 
 /// Finds the model's port for a tensor of the manifest and compares them; returns the port's index.
@@ -230,12 +274,6 @@ fn agree_on(side: &'static str, spec: &TensorSpec, ports: &[Port]) -> Result<u32
             found: names(ports.iter().map(|port| &port.name)),
         });
     };
-    if spec.datatype == Datatype::Bytes {
-        return Err(SignatureError::Bytes {
-            side,
-            name: spec.name.clone(),
-        });
-    }
     let agrees = match &port.kind {
         PortKind::Tensor { datatype, shape } => {
             *datatype == spec.datatype && shapes_agree(side, spec, shape)

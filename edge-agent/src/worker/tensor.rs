@@ -17,8 +17,63 @@ pub struct Tensor {
     pub datatype: Datatype,
     /// Lengths, outermost dimension first; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Elements in row-major order, little-endian.
+    /// Elements in row-major order, little-endian. Byte strings have their length before them, as 32 bits.
     pub data: Bytes,
+}
+
+/// A named array of numbers that somebody else holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorRef<'a> {
+    /// As in the model.
+    pub name: &'a str,
+    /// Type of one element.
+    pub datatype: Datatype,
+    /// Lengths, outermost dimension first; empty for a scalar.
+    pub shape: &'a [usize],
+    /// As [`Tensor::data`].
+    pub data: &'a [u8],
+}
+
+impl Tensor {
+    /// The same without the data.
+    #[must_use]
+    pub fn as_ref(&self) -> TensorRef<'_> {
+        TensorRef {
+            name: &self.name,
+            datatype: self.datatype,
+            shape: &self.shape,
+            data: &self.data,
+        }
+    }
+}
+
+/// Requests that belong together, for a model that remembers something from one to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Which one; the client chooses it.
+    pub id: SequenceId,
+    /// Nothing is remembered from before.
+    pub start: bool,
+    /// Nothing is to be remembered after.
+    pub end: bool,
+}
+
+/// The name of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SequenceId {
+    /// As most clients of Triton choose it.
+    Number(u64),
+    /// Text.
+    Text(String),
+}
+
+impl std::fmt::Display for SequenceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
 }
 
 /// Which outputs a request wants back.
@@ -34,10 +89,13 @@ pub enum OutputSelection {
 /// One request.
 #[derive(Clone, Debug)]
 pub struct InferInput {
-    /// Every input of the model once, in any order.
+    /// Every input of the model once, in any order; optional ones may be left out.
     pub tensors: Vec<Tensor>,
     /// What to return.
     pub outputs: OutputSelection,
+    /// The sequence it belongs to. A model without a state takes no notice of it; one with a state begins with zeros when
+    /// there is none.
+    pub sequence: Option<Sequence>,
 }
 
 /// The answer to one request.
@@ -150,6 +208,16 @@ pub enum InferError {
         /// As sent.
         found: String,
     },
+    /// Byte strings that do not have the lengths they say.
+    #[error(
+        "input `{input}` must be {expected} strings, each after its length as 4 bytes; the data ends or goes on elsewhere"
+    )]
+    Strings {
+        /// The input.
+        input: String,
+        /// As many as the shape has elements.
+        expected: usize,
+    },
     /// More or fewer bytes than shape and datatype say.
     #[error("input `{input}` needs {expected} bytes for its shape and datatype, got {found}")]
     Size {
@@ -167,6 +235,28 @@ pub enum InferError {
         bytes: u64,
         /// The bound.
         limit: u64,
+    },
+    /// A request of a sequence that nothing is remembered of.
+    #[error(
+        "model `{model}` knows no sequence {sequence}: begin it with sequence_start; one ends after {idle_s} s without a request, and with the worker that began it"
+    )]
+    UnknownSequence {
+        /// The model version.
+        model: ModelVersion,
+        /// As the client named it.
+        sequence: SequenceId,
+        /// How long one may be idle, in seconds.
+        idle_s: u64,
+    },
+    /// No room to remember another sequence.
+    #[error(
+        "model `{model}` has {running} sequences running: end one with sequence_end or try again"
+    )]
+    SequencesFull {
+        /// The model version.
+        model: ModelVersion,
+        /// Sequences running.
+        running: usize,
     },
     /// The model itself refused the inputs, which the manifest allowed.
     #[error("model `{model}` refused the inputs: {message}")]
@@ -205,14 +295,16 @@ impl InferError {
             Self::Shape { .. } | Self::UnknownInput { .. } | Self::MissingInput { .. } => {
                 ErrorClass::Shape
             }
-            Self::DuplicateInput(_) | Self::UnknownOutput { .. } | Self::Refused { .. } => {
-                ErrorClass::Shape
-            }
+            Self::DuplicateInput(_)
+            | Self::UnknownOutput { .. }
+            | Self::Refused { .. }
+            | Self::UnknownSequence { .. } => ErrorClass::Shape,
             Self::Datatype { .. } => ErrorClass::Datatype,
-            Self::Size { .. } | Self::TooLarge { .. } => ErrorClass::Size,
+            Self::Size { .. } | Self::Strings { .. } | Self::TooLarge { .. } => ErrorClass::Size,
             Self::UnknownModel(_)
             | Self::UnknownVersion { .. }
             | Self::NotReady(_)
+            | Self::SequencesFull { .. }
             | Self::Busy { .. } => ErrorClass::Unavailable,
             Self::Failed { .. } | Self::WorkerEnded(_) => ErrorClass::Worker,
             Self::Timeout { .. } => ErrorClass::Timeout,
@@ -226,4 +318,59 @@ pub fn byte_length(datatype: Datatype, shape: &[usize]) -> Option<usize> {
     shape
         .iter()
         .try_fold(datatype.size_bytes()?, |bytes, &dim| bytes.checked_mul(dim))
+}
+
+/// The strings of a BYTES tensor; `None` when their lengths do not fill `data` exactly.
+#[must_use]
+pub fn strings(data: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut found = Vec::new();
+    walk(data, |string| found.push(string))?;
+    Some(found)
+}
+
+/// How many strings a BYTES tensor has; `None` when their lengths do not fill `data` exactly.
+pub(super) fn string_count(data: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    walk(data, |_| count += 1)?;
+    Some(count)
+}
+
+/// Appends one string of a BYTES tensor.
+pub(super) fn push_string(string: &[u8], data: &mut Vec<u8>) {
+    // A longer one would not fit the memory of a request.
+    let length = u32::try_from(string.len()).unwrap_or(u32::MAX);
+    data.extend_from_slice(&length.to_le_bytes());
+    data.extend_from_slice(&string[..length as usize]);
+}
+
+fn walk<'a>(mut data: &'a [u8], mut each: impl FnMut(&'a [u8])) -> Option<()> {
+    while let Some((length, rest)) = data.split_first_chunk() {
+        let (string, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        each(string);
+        data = rest;
+    }
+    data.is_empty().then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_read_only_when_their_lengths_fill_the_data() {
+        let mut data = Vec::new();
+        let given: [&[u8]; 3] = [b"", "n\u{e4}h".as_bytes(), &[0, 255]];
+        given
+            .iter()
+            .for_each(|string| push_string(string, &mut data));
+        assert_eq!(strings(&data).unwrap(), given);
+        assert_eq!(string_count(&data), Some(3));
+        for damaged in [
+            &data[..data.len() - 1],
+            &[data.as_slice(), &[0]].concat(),
+            &[255; 4],
+        ] {
+            assert_eq!(string_count(damaged), None);
+        }
+    }
 }

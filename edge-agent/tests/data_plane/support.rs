@@ -83,6 +83,7 @@ pub(crate) fn sensor_rows(rows: usize) -> InferInput {
             data: values.into(),
         }],
         outputs: OutputSelection::All,
+        sequence: None,
     }
 }
 

@@ -79,6 +79,7 @@ async fn load(models: ActiveModels, length: usize, stop: Arc<AtomicBool>) -> BTr
                 data: value.to_le_bytes().repeat(length).into(),
             }],
             outputs: OutputSelection::All,
+            sequence: None,
         };
         let output = models.infer(&model, None, &input).await.unwrap();
         let version = output.model.version.to_string();

@@ -39,16 +39,15 @@ async fn every_datatype_comes_back_bit_for_bit() {
     for &datatype in Datatype::ALL {
         let directory = tempfile::tempdir().unwrap();
         write_package(directory.path(), "1.0.0", "Identity", datatype);
-        let spawned = host.spawn(spec(directory.path())).await;
-        let Some(size) = datatype.size_bytes() else {
-            let error = spawned.unwrap_err().to_string();
-            assert!(error.contains("input `x` has datatype BYTES"), "{error}");
-            continue;
-        };
-        let worker = spawned.unwrap();
+        let worker = host.spawn(spec(directory.path())).await.unwrap();
+        // Strings carry four bytes of length and one of text here.
+        let size = datatype.size_bytes().unwrap_or(5);
         for length in [0_usize, 1, 1000] {
             // Ones and zeros, so that they are valid truth values too.
-            let data: Vec<u8> = (0..length * size).map(|at| u8::from(at % 3 == 0)).collect();
+            let mut data: Vec<u8> = (0..length * size).map(|at| u8::from(at % 3 == 0)).collect();
+            if datatype == Datatype::Bytes {
+                data = [1, 0, 0, 0, b'a'].repeat(length);
+            }
             let input = InferInput {
                 tensors: vec![Tensor {
                     name: "x".to_owned(),
@@ -57,6 +56,7 @@ async fn every_datatype_comes_back_bit_for_bit() {
                     data: data.clone().into(),
                 }],
                 outputs: OutputSelection::All,
+                sequence: None,
             };
             let output = worker.infer(&input).await.unwrap().tensors.remove(0);
             assert_eq!(

@@ -28,7 +28,7 @@ pub use datatype::{Datatype, UnknownDatatype};
 pub use files::{FILE_COUNT_MAX, FileEntry, FileList, FileListError, PACKAGE_BYTES_MAX};
 pub use manifest::{
     Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest, ManifestError, Reduce,
-    TensorSpec,
+    STATE_BYTES_MAX, StateSpec, TensorSpec,
 };
 pub use path::{PATH_BYTES_MAX, PackagePath, PackagePathError};
 pub use signature::{

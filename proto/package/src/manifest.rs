@@ -1,6 +1,7 @@
 //! `model.yaml`: what a model takes, gives, needs, and how to tell that it works.
 
 mod document;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use thiserror::Error;
 
 use crate::{Datatype, FileList, MANIFEST_FILE, PackagePath};
+pub use state::{STATE_BYTES_MAX, StateSpec};
 
 /// Largest manifest, in bytes: the largest sensible one (64 tensors, 16 golden sets) has about 10 KiB.
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
@@ -81,6 +83,8 @@ pub struct Manifest {
     pub inputs: Vec<TensorSpec>,
     /// At least one, each name once.
     pub outputs: Vec<TensorSpec>,
+    /// What the model remembers from one request of a sequence to the next; empty for most models.
+    pub state: Vec<StateSpec>,
     /// Inputs with expected outputs that are run on the device before activation; may be empty.
     pub golden: Vec<Golden>,
     /// How a request's confidence is read from its outputs.
@@ -98,6 +102,8 @@ pub struct TensorSpec {
     pub datatype: Datatype,
     /// Outermost dimension first; empty for a scalar.
     pub shape: Vec<Dim>,
+    /// Whether a request may leave this input out, because the model has a value of its own for it.
+    pub optional: bool,
 }
 
 /// Length of one dimension.

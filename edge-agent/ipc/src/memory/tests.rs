@@ -3,14 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::board::region_bytes;
 
 /// The same memory mapped twice, as the agent and the worker see it.
 fn both_ends(slots: usize) -> (Vec<Slot>, Vec<Slot>) {
-    let here = Region::create(slots * 4 * SLOT_ALIGNMENT).unwrap();
+    let here = Region::create(region_bytes(slots, 4 * SLOT_ALIGNMENT)).unwrap();
     let there = Region::open(here.file().try_clone_to_owned().unwrap()).unwrap();
     (
-        here.into_slots(slots).unwrap(),
-        there.into_slots(slots).unwrap(),
+        here.into_parts(slots).unwrap().1,
+        there.into_parts(slots).unwrap().1,
     )
 }
 
@@ -69,11 +70,13 @@ fn sizes_that_do_not_divide_are_refused() {
             Err(MemoryError::Size { .. })
         ));
     }
-    let region = Region::create(2 * SLOT_ALIGNMENT).unwrap();
-    assert!(matches!(
-        region.into_slots(3),
-        Err(MemoryError::Size { slots: 3, .. })
-    ));
+    for slots in [0, 3, SLOTS_MAX + 1] {
+        let region = Region::create(region_bytes(2, SLOT_ALIGNMENT)).unwrap();
+        let refused = region.into_parts(slots).map(|_| ());
+        assert!(matches!(refused, Err(MemoryError::Size { .. })), "{slots}");
+    }
+    let no_slots = Region::create(SLOT_ALIGNMENT).unwrap();
+    assert!(no_slots.into_parts(1).is_err());
 }
 
 proptest! {

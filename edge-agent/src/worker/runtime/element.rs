@@ -4,10 +4,13 @@ use bytemuck::Pod;
 use edge_ipc::Slot;
 use half::{bf16, f16};
 use millwright_package::Datatype;
-use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType};
+use ort::value::{
+    DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, Utf8Data,
+};
 
-use super::RunFailure;
-use crate::worker::protocol::Placed;
+use super::run::RunFailure;
+use crate::worker::protocol::{MESSAGE_AREA, Placed, Shape};
+use crate::worker::tensor::{push_string, strings};
 
 /// ONNX Runtime's name of a datatype; `None` for byte strings, which have no fixed size.
 pub(super) const fn element_type_of(datatype: Datatype) -> Option<TensorElementType> {
@@ -67,13 +70,69 @@ pub(super) fn copy_in(
     tensor: &mut DynTensor,
     placed: &Placed,
     slot: &Slot,
+    scratch: &mut Vec<u8>,
 ) -> Result<(), RunFailure> {
     for_element!(
         placed.datatype,
         read_elements(tensor, placed, slot),
-        bool: read_bools(tensor, placed, slot),
-        bytes: Err(RunFailure::inputs("byte strings are not supported"))
+        bool: read_bools(tensor, placed, slot, scratch),
+        bytes: Err(RunFailure::inputs("byte strings are not copied as they are"))
     )
+}
+
+/// Makes every element 0.
+pub(super) fn fill_with_zeros(
+    tensor: &mut DynTensor,
+    datatype: Datatype,
+) -> Result<(), ort::Error> {
+    for_element!(
+        datatype,
+        zero_elements(tensor),
+        bool: tensor.try_extract_tensor_mut::<bool>().map(|(_, elements)| elements.fill(false)),
+        bytes: Err(ort::Error::new("byte strings have no zero"))
+    )
+}
+
+fn zero_elements<T: PrimitiveTensorElementType + Pod>(
+    tensor: &mut DynTensor,
+) -> Result<(), ort::Error> {
+    let (_, elements) = tensor.try_extract_tensor_mut::<T>()?;
+    elements.fill(T::zeroed());
+    Ok(())
+}
+
+/// One string as ONNX Runtime takes it. It asks for text, but copies any bytes up to the first zero.
+#[derive(Clone)]
+struct Text(Vec<u8>);
+
+impl Utf8Data for Text {
+    fn as_utf8_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A tensor of the strings in `data`, each after its length.
+pub(super) fn strings_in(data: &[u8], shape: &Shape) -> Result<DynTensor, RunFailure> {
+    let strings = strings(data).ok_or_else(|| RunFailure::inputs("strings that do not fit"))?;
+    if strings.iter().any(|string| string.contains(&0)) {
+        let message = "a string contains a zero byte, at which ONNX Runtime would end it";
+        return Err(RunFailure::inputs(message));
+    }
+    let texts: Vec<Text> = strings.iter().map(|string| Text(string.to_vec())).collect();
+    let dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
+    let tensor = Tensor::from_string_array((dims, texts.as_slice()))?;
+    Ok(tensor.upcast())
+}
+
+/// Appends the strings of `value` to `data`, each after its length.
+pub(super) fn strings_out(value: &DynValue, data: &mut Vec<u8>) -> Result<(), RunFailure> {
+    let (_, strings) = value
+        .try_extract_strings()
+        .map_err(|error| RunFailure::model(format!("an output is not UTF-8: {error}")))?;
+    for string in strings {
+        push_string(string.as_bytes(), data);
+    }
+    Ok(())
 }
 
 /// Copies the elements of `value` to `offset` of the slot; returns their length in bytes.
@@ -82,12 +141,13 @@ pub(super) fn copy_out(
     datatype: Datatype,
     offset: u64,
     slot: &mut Slot,
+    scratch: &mut Vec<u8>,
 ) -> Result<u64, RunFailure> {
     for_element!(
         datatype,
         write_elements(value, offset, slot),
-        bool: write_bools(value, offset, slot),
-        bytes: Err(RunFailure::model("byte strings are not supported"))
+        bool: write_bools(value, offset, slot, scratch),
+        bytes: Err(RunFailure::model("byte strings are not copied as they are"))
     )
 }
 
@@ -110,18 +170,24 @@ fn read_elements<T: PrimitiveTensorElementType + Pod>(
     let (_, elements) = tensor.try_extract_tensor_mut::<T>()?;
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(elements);
     check_length(bytes.len(), placed)?;
-    slot.read(placed.offset, bytes).map_err(RunFailure::inputs)
+    slot.read(MESSAGE_AREA as u64 + placed.offset, bytes)
+        .map_err(RunFailure::inputs)
 }
 
 /// Any byte but 0 is true: a `bool` may not hold the others.
-fn read_bools(tensor: &mut DynTensor, placed: &Placed, slot: &Slot) -> Result<(), RunFailure> {
+fn read_bools(
+    tensor: &mut DynTensor,
+    placed: &Placed,
+    slot: &Slot,
+    scratch: &mut Vec<u8>,
+) -> Result<(), RunFailure> {
     let (_, elements) = tensor.try_extract_tensor_mut::<bool>()?;
     check_length(elements.len(), placed)?;
-    let mut bytes = Vec::new();
-    slot.append_to(placed.offset, placed.length, &mut bytes)
+    scratch.clear();
+    slot.append_to(MESSAGE_AREA as u64 + placed.offset, placed.length, scratch)
         .map_err(RunFailure::inputs)?;
-    for (element, byte) in elements.iter_mut().zip(bytes) {
-        *element = byte != 0;
+    for (element, byte) in elements.iter_mut().zip(scratch) {
+        *element = *byte != 0;
     }
     Ok(())
 }
@@ -135,10 +201,16 @@ fn write_elements<T: PrimitiveTensorElementType + Pod>(
     write_bytes(bytemuck::cast_slice(elements), offset, slot)
 }
 
-fn write_bools(value: &DynValue, offset: u64, slot: &mut Slot) -> Result<u64, RunFailure> {
+fn write_bools(
+    value: &DynValue,
+    offset: u64,
+    slot: &mut Slot,
+    scratch: &mut Vec<u8>,
+) -> Result<u64, RunFailure> {
     let (_, elements) = value.try_extract_tensor::<bool>()?;
-    let bytes: Vec<u8> = elements.iter().map(|&element| u8::from(element)).collect();
-    write_bytes(&bytes, offset, slot)
+    scratch.clear();
+    scratch.extend(elements.iter().map(|&element| u8::from(element)));
+    write_bytes(scratch, offset, slot)
 }
 
 fn write_bytes(bytes: &[u8], offset: u64, slot: &mut Slot) -> Result<u64, RunFailure> {

@@ -1,6 +1,7 @@
 //! Agreement of model and manifest, and refusal of requests that do not fit.
 
 use super::*;
+use crate::worker::tensor::{InferInput, Tensor};
 
 const MANIFEST: &str = "
 apiVersion: millwright/v1
@@ -24,6 +25,7 @@ fn tensor_port(name: &str, shape: &[i64]) -> Port {
             datatype: Datatype::Fp32,
             shape: shape.to_vec(),
         },
+        optional: false,
     }
 }
 
@@ -60,14 +62,26 @@ fn request() -> InferInput {
     InferInput {
         tensors: vec![tensor("image", &[1, 3, 2, 2]), tensor("threshold", &[1])],
         outputs: OutputSelection::All,
+        sequence: None,
     }
+}
+
+fn plan(signature: &Signature, input: &InferInput) -> Result<Call, InferError> {
+    let tensors: Vec<_> = input.tensors.iter().map(Tensor::as_ref).collect();
+    let request = Request {
+        tensors: &tensors,
+        outputs: &input.outputs,
+        sequence: None,
+    };
+    let mut call = Call::default();
+    signature.plan(&request, &mut call).map(|()| call)
 }
 
 #[track_caller]
 fn check_refused(change: impl Fn(&mut InferInput), expected: &str) {
     let mut request = request();
     change(&mut request);
-    let error = agree(&ports()).unwrap().plan(&request).unwrap_err();
+    let error = plan(&agree(&ports()).unwrap(), &request).unwrap_err();
     assert_eq!(error.to_string(), expected);
 }
 
@@ -75,14 +89,14 @@ fn check_refused(change: impl Fn(&mut InferInput), expected: &str) {
 fn inputs_are_placed_in_the_order_of_the_model_and_aligned() {
     let signature = agree(&ports()).unwrap();
     let request = request();
-    let plan = signature.plan(&request).unwrap();
-    let places: Vec<_> = plan
-        .inputs
-        .iter()
-        .map(|(placed, _)| (placed.offset, placed.length))
+    let call = plan(&signature, &request).unwrap();
+    let places = call.run.inputs.iter().flatten();
+    let places: Vec<_> = places
+        .map(|placed| (placed.offset, placed.length))
         .collect();
     assert_eq!(places, [(0, 4), (64, 48)]);
-    assert_eq!(signature.session_outputs(&plan.outputs), [2, 1]);
+    assert_eq!(call.sources, [Some(1), Some(0)]);
+    assert_eq!(call.run.outputs, [2, 1]);
 }
 
 #[test]
@@ -90,9 +104,9 @@ fn the_confidence_output_is_computed_even_when_nobody_asked_for_it() {
     let signature = agree(&ports()).unwrap();
     let mut request = request();
     request.outputs = OutputSelection::Named(vec!["boxes".to_owned()]);
-    let plan = signature.plan(&request).unwrap();
+    let call = plan(&signature, &request).unwrap();
     assert_eq!(
-        (plan.outputs.as_slice(), plan.returned),
+        (call.wanted.as_slice(), call.returned),
         ([0, 1].as_slice(), 1)
     );
 }
@@ -170,4 +184,47 @@ fn a_model_that_disagrees_with_its_manifest_is_refused_by_name() {
         |ports| ports.outputs[1].kind = PortKind::Unsupported("Sequence<Map<i64, f32>>".to_owned()),
         "output `scores`: model.yaml says FP32 [-1], the model has Sequence<Map<i64, f32>>",
     );
+}
+
+/// The detector with more lines in its manifest, before the confidence.
+fn agree_with(more: &str, ports: &Ports) -> Result<Signature, SignatureError> {
+    let text = MANIFEST.replace("  confidence:", &format!("{more}\n  confidence:"));
+    let manifest = Manifest::parse(&text, "model.yaml").unwrap();
+    Signature::agree(Arc::new(manifest), ports)
+}
+
+#[test]
+fn a_state_has_to_be_on_both_sides_of_the_model_and_is_not_sent() {
+    const STATE: &str = "  state: [{input: h, output: hn, datatype: FP32, shape: [2, 1, 8]}]";
+    let mut ports = ports();
+    ports.inputs.push(tensor_port("h", &[2, -1, 8]));
+    let error = agree_with(STATE, &ports).unwrap_err().to_string();
+    assert!(error.contains("lists output `hn`"), "{error}");
+    ports.outputs.push(tensor_port("hn", &[2, 1, 9]));
+    let error = agree_with(STATE, &ports).unwrap_err().to_string();
+    assert!(error.contains("the model has FP32 [2, 1, 9]"), "{error}");
+    ports.outputs[3] = tensor_port("hn", &[2, -1, 8]);
+    let call = plan(&agree_with(STATE, &ports).unwrap(), &request()).unwrap();
+    assert_eq!((call.run.inputs.len(), call.run.inputs[2]), (3, None));
+}
+
+#[test]
+fn only_what_the_model_has_a_value_for_may_be_left_out() {
+    let text = MANIFEST.replace("shape: [1]}", "shape: [1], optional: true}");
+    let manifest = Arc::new(Manifest::parse(&text, "model.yaml").unwrap());
+    let mut ports = ports();
+    let error = Signature::agree(Arc::clone(&manifest), &ports).unwrap_err();
+    assert_eq!(error, SignatureError::NotOptional("threshold".to_owned()));
+    ports.inputs[0].optional = true;
+    let signature = Signature::agree(manifest, &ports).unwrap();
+    let mut request = request();
+    request.tensors.truncate(1);
+    let call = plan(&signature, &request).unwrap();
+    assert_eq!(call.run.inputs[0], None);
+    // One that the manifest does not list stays as it is in the model.
+    ports.inputs.push(Port {
+        optional: true,
+        ..tensor_port("scale", &[1])
+    });
+    agree(&ports).unwrap();
 }

@@ -6,6 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use millwright_proto::ids::{ModelName, Version};
 use serde::Deserialize;
 
+use super::state::{self, State};
 use super::{
     Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits, Manifest, RANK_MAX, Reduce,
     TENSOR_COUNT_MAX, TENSOR_NAME_BYTES_MAX, TensorSpec,
@@ -19,7 +20,10 @@ pub(super) struct FieldError {
     pub(super) problem: String,
 }
 
-fn refuse<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, FieldError> {
+pub(super) fn refuse<T>(
+    field: impl Into<String>,
+    problem: impl Into<String>,
+) -> Result<T, FieldError> {
     Err(FieldError {
         field: field.into(),
         problem: problem.into(),
@@ -53,6 +57,8 @@ struct Spec {
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     #[serde(default)]
+    state: Vec<State>,
+    #[serde(default)]
     golden: Vec<GoldenSet>,
     #[serde(default)]
     confidence: Option<ConfidenceRule>,
@@ -66,6 +72,8 @@ struct Tensor {
     name: String,
     datatype: Datatype,
     shape: Vec<i64>,
+    #[serde(default)]
+    optional: bool,
 }
 
 #[derive(Deserialize)]
@@ -108,14 +116,20 @@ impl ModelPackage {
                 format!("is `{}`; expected `ModelPackage`", self.kind),
             );
         }
+        let inputs = tensors("spec.inputs", self.spec.inputs)?;
         let outputs = tensors("spec.outputs", self.spec.outputs)?;
+        if let Some(index) = outputs.iter().position(|tensor| tensor.optional) {
+            let problem = "is for inputs only: every output is there when it is asked for";
+            return refuse(format!("spec.outputs[{index}].optional"), problem);
+        }
         Ok(Manifest {
             model: self.metadata.name,
             version: self.metadata.version,
             description: self.metadata.description,
             license: self.metadata.license,
             file: self.spec.file,
-            inputs: tensors("spec.inputs", self.spec.inputs)?,
+            state: state::check(self.spec.state, &inputs, &outputs)?,
+            inputs,
             golden: golden_sets(self.spec.golden)?,
             confidence: self
                 .spec
@@ -175,6 +189,7 @@ impl Tensor {
             name: self.name,
             datatype: self.datatype,
             shape,
+            optional: self.optional,
         })
     }
 }

@@ -62,6 +62,45 @@ fn everything_optional_may_be_left_out() {
 }
 
 #[test]
+fn a_state_is_neither_sent_nor_got_and_begins_with_zeros_of_a_known_size() {
+    let state = |rest: &str| {
+        let text = FACE.replace("  golden:", &format!("  state: [{{{rest}}}]\n  golden:"));
+        Manifest::parse(&text, "model.yaml").map_err(|error| error.to_string())
+    };
+    let good = "input: h, output: hn, datatype: FP32, shape: [2, 1, 128]";
+    let manifest = state(good).unwrap();
+    assert_eq!(manifest.state[0].output, "hn");
+    for (from, to, field) in [
+        ("input: h,", "input: input.1,", "spec.state[0].input"),
+        ("output: hn", "output: '537'", "spec.state[0].output"),
+        ("FP32", "BYTES", "spec.state[0].datatype"),
+        ("[2, 1", "[0, 1", "spec.state[0].shape"),
+        ("128]", "1280000]", "spec.state has more than"),
+        (
+            "128]",
+            "4294967295, 4294967295, 4294967295]",
+            "spec.state has more than",
+        ),
+    ] {
+        let error = state(&good.replace(from, to)).unwrap_err();
+        assert!(error.contains(field), "{error}");
+    }
+    assert!(
+        state(&format!("{good}}}, {{{good}"))
+            .unwrap_err()
+            .contains("spec.state[1].input")
+    );
+}
+
+#[test]
+fn only_an_input_may_be_optional() {
+    let text = FACE.replacen("-1, -1]}", "-1, -1], optional: true}", 1);
+    assert!(Manifest::parse(&text, "model.yaml").unwrap().inputs[0].optional);
+    let error = refused("[1, 1, -1, -1]}", "[1, 1, -1, -1], optional: true}");
+    assert!(error.contains("spec.outputs[0].optional"), "{error}");
+}
+
+#[test]
 fn a_misspelled_key_is_answered_with_the_nearest_known_one() {
     let error = refused("  outputs:", "  output:");
     assert!(
