@@ -11,6 +11,7 @@
 pub(crate) mod addresses;
 mod alone;
 mod fleet;
+mod listeners;
 mod running;
 mod sink;
 mod stop;
@@ -18,12 +19,10 @@ mod uplink;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use millwright_proto::ids::{BootId, ModelName};
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::config::{Mode, RunConfig};
 use crate::data_dir::DataDirError;
@@ -31,15 +30,13 @@ use crate::identity::StoredIdentityError;
 use crate::identity::trust::TrustError;
 use crate::local::LocalError;
 use crate::serving::models::ActiveModels;
-use crate::serving::rest;
+use crate::serving::repository::Repository;
 use crate::status;
 use crate::status::Board;
 use crate::telemetry::Recorder;
 use crate::telemetry::clock::{Clock, boot_id};
+use listeners::Listeners;
 use stop::Stop;
-
-/// Longest time requests in flight get when the agent ends.
-const HTTP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why the agent does not run.
 #[derive(Debug, Error)]
@@ -56,13 +53,26 @@ pub enum AppError {
     /// The package of `--model` cannot be used.
     #[error(transparent)]
     Local(#[from] LocalError),
-    /// The HTTP endpoint cannot listen.
+    /// A TCP endpoint cannot listen.
     #[error(
-        "cannot listen on {address}: choose another address with --http ADDRESS:PORT or `http` in edge-agent.yaml"
+        "cannot listen on {address}: choose another address with --{key} ADDRESS:PORT or `{key}` in edge-agent.yaml"
     )]
     Listen {
+        /// Its key.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The Unix socket that was asked for cannot listen.
+    #[error(
+        "cannot listen on {path}: choose a path of at most 107 bytes in a directory of the agent's user, with --socket FILE"
+    )]
+    Socket {
+        /// The path.
+        path: PathBuf,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -104,66 +114,36 @@ struct Base {
     recorder: Recorder,
     models: ActiveModels,
     board: Board,
-    http: Http,
+    listeners: Listeners,
 }
 
-/// The HTTP endpoint, serving.
-struct Http {
-    address: SocketAddr,
-    task: JoinHandle<()>,
+/// Who decides what is served, and what has to be before this node is ready.
+struct Serving {
+    clock_floor_ms: u64,
+    expected: BTreeSet<ModelName>,
+    repository: Repository,
+    /// Where the Unix socket usually is.
+    socket: Option<PathBuf>,
 }
 
 impl Base {
-    /// `expected` are the models that have to answer before this node is ready.
-    async fn start(
-        config: &RunConfig,
-        clock_floor_ms: u64,
-        expected: BTreeSet<ModelName>,
-        stop: &Stop,
-    ) -> Result<Self, AppError> {
+    async fn start(config: &RunConfig, serving: Serving, stop: &Stop) -> Result<Self, AppError> {
         let boot = boot_id();
-        let clock = Clock::start(clock_floor_ms);
+        let clock = Clock::start(serving.clock_floor_ms);
         let recorder = Recorder::new(boot, clock.now());
         let models = ActiveModels::new(recorder.clone());
-        models.expect(expected);
+        models.expect(serving.expected);
         let board = Board::default();
         let beside = status::router(board.clone());
-        let router = rest::router(models.clone(), recorder.clone()).merge(beside);
-        let http = Http::start(config.http, router, stop).await?;
+        let own = crate::serving::router(models.clone(), recorder.clone(), serving.repository);
+        let listeners = Listeners::start(config, serving.socket, own.merge(beside), stop).await?;
         Ok(Self {
             boot,
             clock,
             recorder,
             models,
             board,
-            http,
+            listeners,
         })
-    }
-}
-
-impl Http {
-    async fn start(
-        address: SocketAddr,
-        router: axum::Router,
-        stop: &Stop,
-    ) -> Result<Self, AppError> {
-        let refused = |source| AppError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        let serving = crate::serving::serve(listener, router, stop.wait());
-        let task = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!("the HTTP endpoint ended: {error}");
-            }
-        });
-        tracing::info!(%address, "serving HTTP");
-        Ok(Self { address, task })
-    }
-
-    /// Waits for the requests in flight.
-    async fn end(self) {
-        if tokio::time::timeout(HTTP_LIMIT, self.task).await.is_err() {
-            tracing::warn!("requests are in flight after {HTTP_LIMIT:?}; they are cut off");
-        }
     }
 }

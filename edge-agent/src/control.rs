@@ -94,7 +94,10 @@ impl<B: BlobSource> Control<B> {
         outlets: Outlets,
     ) -> Self {
         let (plan, generation, activations) = match &wish {
-            Wish::Local(plan) => (plan.clone(), Generation::new(1), Activations::forgetful()),
+            Wish::Local(wanted) => {
+                let (generation, plan) = wanted.borrow().clone();
+                (plan, generation, Activations::forgetful())
+            }
             Wish::Fleet { store, state, .. } => {
                 let Outlets {
                     storage, journal, ..
@@ -175,6 +178,11 @@ impl<B: BlobSource> Control<B> {
             };
             match event {
                 Event::Desired(received) => self.adopt(received),
+                Event::Wished(generation, plan) => {
+                    self.desired = plan.desired(generation);
+                    self.plan = plan;
+                    self.follow();
+                }
                 Event::Outcome(outcome) => {
                     let fact = self.executor.absorb(outcome);
                     self.observe(fact);

@@ -1,21 +1,28 @@
-//! Running alone: one package from a directory, without any cloud.
+//! Running alone: one package from a directory, without any cloud. Whoever sits at the box loads and unloads it.
+
+mod keeper;
 
 use std::path::{Path, PathBuf};
 
+use millwright_proto::ids::Generation;
 use millwright_proto::link::Applied;
 use millwright_summary::LinkStats;
 use tokio::sync::watch;
 
+use keeper::Keeper;
+
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::NoSink;
 use super::stop::Stop;
-use super::{AppError, Base, addresses};
+use super::addresses::{self, Addresses};
+use super::{AppError, Base, Serving};
 use crate::config::RunConfig;
 use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
 use crate::fetch::{NoCloud, Shelf};
 use crate::journal::Journal;
 use crate::local;
+use crate::serving::repository::Repository;
 use crate::storage::StorageHealth;
 
 /// Name of this client at an MQTT broker when the configuration names none.
@@ -32,17 +39,34 @@ pub(super) async fn run(
     let data_dir = data_dir.map(DataDir::open).transpose()?;
     let layout = data_dir.as_ref().map(DataDir::layout).cloned();
     let (plan, trust) = local::plan(package, trust_keys)?;
-    let expected = plan.packages.keys().cloned().collect();
-    let base = Base::start(config, 0, expected, &stop).await?;
+    let model = plan.packages.keys().next().cloned();
+    let model = model.expect("a local plan has one package");
+    let (repository, orders) = Repository::own(model.clone());
+    let serving = Serving {
+        clock_floor_ms: 0,
+        expected: [model.clone()].into(),
+        repository,
+        socket: layout.as_ref().map(Layout::socket),
+    };
+    let base = Base::start(config, serving, &stop).await?;
     if let Some(layout) = &layout {
-        addresses::write(layout, base.http.address)?;
+        addresses::write(layout, &Addresses::of(&base.listeners))?;
     }
     // The package stays where it is, so this shelf stays empty.
     let layout = layout.unwrap_or_else(|| Layout::at(&std::env::temp_dir()));
     let journal = Journal::logging(base.boot, base.clock.clone());
-    let (applied, _nobody) = watch::channel(Applied::default());
+    let (applied, told) = watch::channel(Applied::default());
+    let (wanted, wish) = watch::channel((Generation::new(1), plan));
+    let keeper = Keeper {
+        model,
+        package: package.to_owned(),
+        trust_keys: trust_keys.to_vec(),
+        wanted,
+        applied: told,
+    };
+    let keeper = tokio::spawn(keeper.run(orders));
     let parts = Parts {
-        wish: Wish::Local(plan),
+        wish: Wish::Local(wish),
         trust,
         blobs: NoCloud,
         shelf: Shelf::new(&layout),
@@ -62,11 +86,12 @@ pub(super) async fn run(
     let mqtt = start_mqtt(config, CLIENT_ID, &base, &stop);
 
     stop.wait().await;
-    base.http.end().await;
+    base.listeners.end().await;
     if let Some(mqtt) = mqtt {
         ended("MQTT", mqtt).await;
     }
     ended("telemetry", telemetry).await;
     running.end().await;
+    keeper.abort();
     Ok(())
 }

@@ -13,7 +13,8 @@ use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::uplink::{Uplink, UplinkEnds, UplinkParts};
-use super::{AppError, Base, addresses};
+use super::addresses::{self, Addresses};
+use super::{AppError, Base, Serving};
 use crate::config::{RunConfig, Transports};
 use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
@@ -25,6 +26,7 @@ use crate::journal::{Journal, Severity};
 use crate::link::LinkConfig;
 use crate::renew::{self, CertificateFacts, Renewal};
 use crate::status::{NodeFacts, Sources};
+use crate::serving::repository::Repository;
 use crate::storage::{Part, StorageHealth};
 
 /// Runs until `stop`. Nothing here waits for a session, and what serves waits for no outbox.
@@ -38,7 +40,13 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let clock_floor_ms = identity.clock().floor_s().saturating_mul(1000);
     let in_force = desired.in_force();
     let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
-    let base = Base::start(config, clock_floor_ms, expected.unwrap_or_default(), &stop).await?;
+    let serving = Serving {
+        clock_floor_ms,
+        expected: expected.unwrap_or_default(),
+        repository: Repository::Fleet,
+        socket: Some(layout.socket()),
+    };
+    let base = Base::start(config, serving, &stop).await?;
     tell_addresses(&data_dir, &base, &storage, &stop);
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
@@ -87,7 +95,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let mqtt = start_mqtt(config, &client_id, &base, &stop);
 
     stop.wait().await;
-    base.http.end().await;
+    base.listeners.end().await;
     if let Some(mqtt) = mqtt {
         ended("MQTT", mqtt).await;
     }
@@ -171,7 +179,7 @@ fn tell_addresses(data_dir: &DataDir, base: &Base, storage: &StorageHealth, stop
     }
     tokio::spawn(addresses::write_when_possible(
         data_dir.layout().clone(),
-        base.http.address,
+        Addresses::of(&base.listeners),
         storage.clone(),
         stop.wait(),
     ));

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use millwright_summary::ErrorClass;
 
+use super::statistics::Statistics;
 use crate::telemetry::{Outcome, Recorder};
 use crate::worker::{InferError, InferInput, InferOutput, Worker};
 
@@ -28,6 +29,7 @@ struct Shared {
     /// Makes changes one after another. Owner: whoever changes the table, for the length of one change.
     change: Mutex<()>,
     recorder: Recorder,
+    statistics: Statistics,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,6 +63,7 @@ impl ActiveModels {
                 table: ArcSwap::default(),
                 change: Mutex::new(()),
                 recorder,
+                statistics: Statistics::default(),
             }),
         }
     }
@@ -116,6 +119,24 @@ impl ActiveModels {
             .replaced
             .upgrade()
             .filter(|worker| !worker.has_ended())
+    }
+
+    /// Every model that is active or should be.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<ModelName> {
+        let table = self.shared.table.load();
+        table.active.keys().chain(&table.expected).cloned().collect()
+    }
+
+    /// Whether `model` should answer requests.
+    #[must_use]
+    pub fn expects(&self, model: &ModelName) -> bool {
+        self.shared.table.load().expected.contains(model)
+    }
+
+    /// What happened to each version since the agent started.
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.shared.statistics
     }
 
     /// Every active worker, by model.
@@ -190,6 +211,8 @@ impl ActiveModels {
             result = other.infer(input).await;
             answered_by = other.model().clone();
         }
+        let statistics = &self.shared.statistics;
+        statistics.note(&answered_by, &result, began.elapsed());
         let outcome = match &result {
             Ok(output) => Outcome::Answered {
                 latency: began.elapsed(),

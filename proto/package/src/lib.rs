@@ -27,7 +27,7 @@ mod signature;
 pub use datatype::{Datatype, UnknownDatatype};
 pub use files::{FILE_COUNT_MAX, FileEntry, FileList, FileListError, PACKAGE_BYTES_MAX};
 pub use manifest::{
-    Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest, ManifestError, Reduce,
+    Batching, Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest, ManifestError, Reduce,
     STATE_BYTES_MAX, StateSpec, TensorSpec,
 };
 pub use path::{PATH_BYTES_MAX, PackagePath, PackagePathError};

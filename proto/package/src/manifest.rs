@@ -1,5 +1,6 @@
 //! `model.yaml`: what a model takes, gives, needs, and how to tell that it works.
 
+mod batching;
 mod document;
 mod state;
 
@@ -13,6 +14,7 @@ use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use thiserror::Error;
 
 use crate::{Datatype, FileList, MANIFEST_FILE, PackagePath};
+pub use batching::Batching;
 pub use state::{STATE_BYTES_MAX, StateSpec};
 
 /// Largest manifest, in bytes: the largest sensible one (64 tensors, 16 golden sets) has about 10 KiB.
@@ -89,6 +91,8 @@ pub struct Manifest {
     pub golden: Vec<Golden>,
     /// How a request's confidence is read from its outputs.
     pub confidence: Option<Confidence>,
+    /// How requests that come together are joined into one run; `None`: never.
+    pub batching: Option<Batching>,
     /// What one worker may use.
     pub limits: Limits,
 }

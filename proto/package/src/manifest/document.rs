@@ -6,6 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use millwright_proto::ids::{ModelName, Version};
 use serde::Deserialize;
 
+use super::batching::BatchingRule;
 use super::state::{self, State};
 use super::{
     Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits, Manifest, RANK_MAX, Reduce,
@@ -62,6 +63,8 @@ struct Spec {
     golden: Vec<GoldenSet>,
     #[serde(default)]
     confidence: Option<ConfidenceRule>,
+    #[serde(default)]
+    batching: Option<BatchingRule>,
     #[serde(default)]
     limits: WorkerLimits,
 }
@@ -122,6 +125,10 @@ impl ModelPackage {
             let problem = "is for inputs only: every output is there when it is asked for";
             return refuse(format!("spec.outputs[{index}].optional"), problem);
         }
+        let batching = match self.spec.batching {
+            None => None,
+            Some(rule) => Some(rule.check(&inputs, &outputs, self.spec.state.is_empty())?),
+        };
         Ok(Manifest {
             model: self.metadata.name,
             version: self.metadata.version,
@@ -137,6 +144,7 @@ impl ModelPackage {
                 .map(|rule| rule.check(&outputs))
                 .transpose()?,
             outputs,
+            batching,
             limits: Limits {
                 memory_mib: self.spec.limits.memory_mib,
                 threads: self.spec.limits.threads.unwrap_or(NonZeroU16::MIN),
