@@ -1,8 +1,7 @@
 //! Compiles the service definition of the Open Inference Protocol with protox, so that no `protoc` is needed.
 
 const SERIALIZE: &str = "#[derive(serde::Serialize)]";
-const DATA_TYPE: &str =
-    "#[serde(serialize_with = \"crate::serving::describe::data_type_name\")]";
+const DATA_TYPE: &str = "#[serde(serialize_with = \"crate::serving::describe::data_type_name\")]";
 const WHEN_THERE: &str = "#[serde(skip_serializing_if = \"Option::is_none\")]";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -37,8 +37,8 @@ use axum::Router;
 use axum::serve::{Listener, ListenerExt};
 use tokio::net::{TcpListener, UnixListener};
 
-pub use connections::Peer;
 use connections::Connections;
+pub use connections::Peer;
 use endpoint::Endpoint;
 use models::ActiveModels;
 use repository::Repository;

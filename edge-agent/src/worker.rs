@@ -51,8 +51,8 @@ use golden::{GoldenError, GoldenReport};
 pub use host::{WorkerHost, WorkerProgram, WorkerSpec};
 use ipc::{Lane, Lease};
 use protocol::{Cause, Placed};
-use sequences::{Hold, Refused, Sequences};
 pub(crate) use sequences::IDLE_LIMIT as SEQUENCE_IDLE_LIMIT;
+use sequences::{Hold, Refused, Sequences};
 use signature::Signature;
 pub use tensor::{
     InferError, InferInput, InferOutput, OutputSelection, Sequence, SequenceId, Tensor, TensorRef,

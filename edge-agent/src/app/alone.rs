@@ -11,10 +11,10 @@ use tokio::sync::watch;
 
 use keeper::Keeper;
 
+use super::addresses::{self, Addresses};
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::NoSink;
 use super::stop::Stop;
-use super::addresses::{self, Addresses};
 use super::{AppError, Base, Serving};
 use crate::config::RunConfig;
 use crate::control::Wish;

@@ -9,11 +9,11 @@ use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
+use super::addresses::{self, Addresses};
 use super::running::{Parts, Running, ended, start_mqtt, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::uplink::{Uplink, UplinkEnds, UplinkParts};
-use super::addresses::{self, Addresses};
 use super::{AppError, Base, Serving};
 use crate::config::{RunConfig, Transports};
 use crate::control::Wish;
@@ -25,8 +25,8 @@ use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
 use crate::link::LinkConfig;
 use crate::renew::{self, CertificateFacts, Renewal};
-use crate::status::{NodeFacts, Sources};
 use crate::serving::repository::Repository;
+use crate::status::{NodeFacts, Sources};
 use crate::storage::{Part, StorageHealth};
 
 /// Runs until `stop`. Nothing here waits for a session, and what serves waits for no outbox.

@@ -44,7 +44,9 @@ impl FromStr for Listen<SocketAddr> {
         match text {
             "off" => Ok(Self::Off),
             text => text.parse().map(Self::At).map_err(|_| {
-                format!("`{text}` is no address: write ADDRESS:PORT, for example 127.0.0.1:8081, or off")
+                format!(
+                    "`{text}` is no address: write ADDRESS:PORT, for example 127.0.0.1:8081, or off"
+                )
             }),
         }
     }
@@ -57,7 +59,9 @@ impl FromStr for Listen<PathBuf> {
         match text {
             "off" => Ok(Self::Off),
             text if text.starts_with('/') => Ok(Self::At(text.into())),
-            text => Err(format!("`{text}` is no absolute path: write /DIR/FILE, or off")),
+            text => Err(format!(
+                "`{text}` is no absolute path: write /DIR/FILE, or off"
+            )),
         }
     }
 }
@@ -111,5 +115,7 @@ pub(super) fn endpoints(
 }
 
 fn mode(text: &str) -> Option<u32> {
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
 }

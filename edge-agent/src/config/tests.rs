@@ -132,7 +132,11 @@ fn requests_are_taken_from_this_machine_unless_told_otherwise() {
     assert_eq!(given.grpc, Some("0.0.0.0:9001".parse().unwrap()));
     assert_eq!((given.socket, given.socket_mode), (Listen::Off, 0o666));
     assert_eq!(merged(&["--grpc", "off"], "").unwrap().endpoints.grpc, None);
-    for bad in ["grpc: here", "socket: {path: infer.sock}", "socket: {mode: '9'}"] {
+    for bad in [
+        "grpc: here",
+        "socket: {path: infer.sock}",
+        "socket: {mode: '9'}",
+    ] {
         let told = merged(&[], bad).unwrap_err().to_string();
         assert!(told.contains("is"), "{told}");
     }

@@ -46,7 +46,10 @@ mod tests {
     use crate::worker::tensor::strings;
 
     fn scores(shape: &[usize], values: &[f32]) -> Tensor {
-        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let data: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         Tensor {
             name: "scores".to_owned(),
             datatype: Datatype::Fp32,

@@ -149,7 +149,10 @@ const fn data_type(datatype: Datatype) -> wire::DataType {
 }
 
 /// A datatype by its name, as Triton writes it in JSON.
-pub(super) fn data_type_name<S: Serializer>(number: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn data_type_name<S: Serializer>(
+    number: &i32,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let known = wire::DataType::try_from(*number).unwrap_or(wire::DataType::TypeInvalid);
     serializer.serialize_str(known.as_str_name())
 }

@@ -34,7 +34,8 @@ pub(super) struct Target {
 impl Target {
     /// An empty version stands for none.
     pub(super) fn parse(model: &str, version: &str) -> Result<Self, Fault> {
-        let unknown = |what: &str| Fault::new(Kind::Unknown, format!("no {what} can have this name"));
+        let unknown =
+            |what: &str| Fault::new(Kind::Unknown, format!("no {what} can have this name"));
         let model = model.parse().map_err(|_| unknown("model"))?;
         let version = match version {
             "" => None,
@@ -93,7 +94,8 @@ impl Endpoint {
 
     fn too_slow(&self, target: &Target, limit: Duration) -> Fault {
         if let Some(worker) = self.models.ready(&target.model) {
-            self.models.count_refused(worker.model(), ErrorClass::Timeout);
+            self.models
+                .count_refused(worker.model(), ErrorClass::Timeout);
         }
         let message = format!(
             "model `{}` did not answer within the {} ms that the request gives it",

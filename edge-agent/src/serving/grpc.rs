@@ -4,8 +4,8 @@
 //! Tensors are slices of the received message. A call that its client cancels, or whose deadline passes, is dropped: what
 //! waits in a queue for it is not computed.
 
-mod convert;
 mod calls;
+mod convert;
 mod transport;
 
 use axum::Router;

@@ -125,7 +125,12 @@ impl ActiveModels {
     #[must_use]
     pub fn names(&self) -> BTreeSet<ModelName> {
         let table = self.shared.table.load();
-        table.active.keys().chain(&table.expected).cloned().collect()
+        table
+            .active
+            .keys()
+            .chain(&table.expected)
+            .cloned()
+            .collect()
     }
 
     /// Whether `model` should answer requests.
@@ -204,7 +209,10 @@ impl ActiveModels {
         let mut result = worker.infer(input).await;
         let mut answered_by = worker.model().clone();
         if let Err(InferError::WorkerEnded(_)) = result
-            && input.sequence.as_ref().is_none_or(|sequence| sequence.start)
+            && input
+                .sequence
+                .as_ref()
+                .is_none_or(|sequence| sequence.start)
             && let Ok(other) = self.find(model, version)
             && !Arc::ptr_eq(&other, &worker)
         {

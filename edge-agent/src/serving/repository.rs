@@ -72,7 +72,8 @@ impl Repository {
             return Err(Fault::new(Kind::Elsewhere, message));
         };
         if model != own.as_str() {
-            let message = format!("this agent was started with `{own}` and knows no model `{model}`");
+            let message =
+                format!("this agent was started with `{own}` and knows no model `{model}`");
             return Err(Fault::new(Kind::Unknown, message));
         }
         let (done, told) = oneshot::channel();
@@ -85,7 +86,8 @@ impl Repository {
             Ok(Ok(Err(problem))) => Err(Fault::new(Kind::Invalid, problem)),
             Ok(Err(_)) => Err(Fault::new(Kind::NotReady, "the agent is ending")),
             Err(_) => {
-                let message = format!("it takes longer than {ORDER_LIMIT:?}; it goes on all the same");
+                let message =
+                    format!("it takes longer than {ORDER_LIMIT:?}; it goes on all the same");
                 Err(Fault::new(Kind::TooSlow, message))
             }
         }
@@ -136,7 +138,11 @@ impl Repository {
 
 impl Endpoint {
     /// The repository, for a client that may use it.
-    pub(super) fn repository_for(&self, peer: Option<Peer>, headers: &HeaderMap) -> Result<&Repository, Fault> {
+    pub(super) fn repository_for(
+        &self,
+        peer: Option<Peer>,
+        headers: &HeaderMap,
+    ) -> Result<&Repository, Fault> {
         if peer != Some(Peer::Here) {
             let message = "the model repository is for clients on this machine: use its loopback address or infer.sock";
             return Err(Fault::new(Kind::Forbidden, message));

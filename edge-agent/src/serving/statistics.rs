@@ -48,7 +48,9 @@ impl Statistics {
         result: &Result<InferOutput, InferError>,
         time: Duration,
     ) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let mut records = self.records();
         if !records.contains_key(model) {
             if records.len() >= VERSIONS_MAX {

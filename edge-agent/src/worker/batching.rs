@@ -187,7 +187,12 @@ impl Queue {
             if job.done.is_closed() {
                 continue;
             }
-            let size: usize = job.input.tensors.iter().map(|tensor| tensor.data.len()).sum();
+            let size: usize = job
+                .input
+                .tensors
+                .iter()
+                .map(|tensor| tensor.data.len())
+                .sum();
             let fits = rows + job.rows <= self.rows_max && bytes + size <= JOINED_BYTES_MAX;
             let alike = |first: &Job| join::alike(&first.input, &job.input);
             if batch.first().is_none_or(|first| fits && alike(first)) {
@@ -225,7 +230,9 @@ async fn compute(worker: &Worker, shared: &Shared, batch: Vec<Job>) {
             // Whoever is at fault, the others are answered.
             Err(InferError::Refused { .. } | InferError::Failed { .. }) => {}
             Err(error) => {
-                batch.into_iter().for_each(|job| job.answer(Err(error.clone())));
+                batch
+                    .into_iter()
+                    .for_each(|job| job.answer(Err(error.clone())));
                 return;
             }
         }
@@ -248,7 +255,10 @@ async fn joined(worker: &Worker, batch: &[Job]) -> Result<Option<Vec<InferOutput
     let rows: Vec<usize> = batch.iter().map(|job| job.rows).collect();
     let mut input = join::join(&inputs);
     let confidence = worker.spec().manifest.confidence.as_ref();
-    let asked_for = join::also_return(&mut input.outputs, confidence.map(|rule| rule.output.as_str()));
+    let asked_for = join::also_return(
+        &mut input.outputs,
+        confidence.map(|rule| rule.output.as_str()),
+    );
     let began = Instant::now();
     let output = worker.run(&input, Admission::Given).await?;
     let Some(mut parts) = join::split(output, &rows) else {

@@ -73,8 +73,16 @@ async fn health_and_metadata_are_those_of_the_active_models() {
         assert_eq!(get(address, path).await.status, 200, "{path}");
     }
     let extensions = get(address, "/v2").await.json()["extensions"].clone();
-    for name in ["binary_tensor_data", "classification", "sequence", "statistics"] {
-        assert!(extensions.as_array().unwrap().contains(&json!(name)), "{name}");
+    for name in [
+        "binary_tensor_data",
+        "classification",
+        "sequence",
+        "statistics",
+    ] {
+        assert!(
+            extensions.as_array().unwrap().contains(&json!(name)),
+            "{name}"
+        );
     }
     let metadata = get(address, "/v2/models/shuttle-anomaly/versions/1.0.0")
         .await

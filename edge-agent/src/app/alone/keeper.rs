@@ -84,6 +84,8 @@ impl Keeper {
             outcome.is_some()
         };
         let waited = self.applied.wait_for(reached).await.is_ok();
-        outcome.filter(|_| waited).unwrap_or_else(|| Err("the agent is ending".to_owned()))
+        outcome
+            .filter(|_| waited)
+            .unwrap_or_else(|| Err("the agent is ending".to_owned()))
     }
 }

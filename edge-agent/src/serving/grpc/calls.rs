@@ -91,7 +91,9 @@ impl GrpcInferenceService for Calls {
         request: Request<wire::ModelMetadataRequest>,
     ) -> Result<Response<wire::ModelMetadataResponse>, Status> {
         let asked = request.into_inner();
-        let worker = self.endpoint.find(&Target::parse(&asked.name, &asked.version)?)?;
+        let worker = self
+            .endpoint
+            .find(&Target::parse(&asked.name, &asked.version)?)?;
         Ok(Response::new(describe::metadata(&worker)))
     }
 
@@ -99,7 +101,9 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<wire::ModelInferRequest>,
     ) -> Result<Response<wire::ModelInferResponse>, Status> {
-        Ok(Response::new(infer(&self.endpoint, request.into_inner()).await?))
+        Ok(Response::new(
+            infer(&self.endpoint, request.into_inner()).await?,
+        ))
     }
 
     type ModelStreamInferStream = Answers;
@@ -109,7 +113,11 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<Streaming<wire::ModelInferRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+        let share = request
+            .extensions()
+            .get::<Share>()
+            .cloned()
+            .unwrap_or_default();
         let endpoint = self.endpoint.clone();
         let answers = request.into_inner().and_then(move |request| {
             let (endpoint, share) = (endpoint.clone(), share.clone());
@@ -128,7 +136,9 @@ impl GrpcInferenceService for Calls {
         request: Request<wire::ModelConfigRequest>,
     ) -> Result<Response<wire::ModelConfigResponse>, Status> {
         let asked = request.into_inner();
-        let worker = self.endpoint.find(&Target::parse(&asked.name, &asked.version)?)?;
+        let worker = self
+            .endpoint
+            .find(&Target::parse(&asked.name, &asked.version)?)?;
         let config = Some(describe::config(&worker));
         Ok(Response::new(wire::ModelConfigResponse { config }))
     }

@@ -48,7 +48,10 @@ pub(super) fn question(request: wire::ModelInferRequest) -> Result<Question, Req
         Some(ParameterChoice::StringParam(text)) => Some(SequenceId::Text(text.clone())),
         _ => number(parameters, "sequence_id").map(|id| SequenceId::Number(id.cast_unsigned())),
     };
-    let (start, end) = (flag(parameters, "sequence_start"), flag(parameters, "sequence_end"));
+    let (start, end) = (
+        flag(parameters, "sequence_start"),
+        flag(parameters, "sequence_end"),
+    );
     let timeout = number(parameters, "timeout").and_then(|us| u64::try_from(us).ok());
     Ok(Question {
         id: None,
@@ -113,7 +116,11 @@ fn elements(contents: wire::InferTensorContents, datatype: Datatype) -> Result<V
         }};
     }
     match datatype {
-        Datatype::Bool => Ok(contents.bool_contents.iter().map(|&bit| u8::from(bit)).collect()),
+        Datatype::Bool => Ok(contents
+            .bool_contents
+            .iter()
+            .map(|&bit| u8::from(bit))
+            .collect()),
         Datatype::Int8 => narrow!(int_contents, i8),
         Datatype::Int16 => narrow!(int_contents, i16),
         Datatype::Int32 => narrow!(int_contents, i32),
@@ -136,7 +143,10 @@ fn elements(contents: wire::InferTensorContents, datatype: Datatype) -> Result<V
 }
 
 fn bytes_of<T: Copy, const N: usize>(elements: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
-    elements.iter().flat_map(|&element| bytes(element)).collect()
+    elements
+        .iter()
+        .flat_map(|&element| bytes(element))
+        .collect()
 }
 
 /// The answer to a request; outputs go as they are.
@@ -188,7 +198,9 @@ pub(super) fn streamed(
         let is_final = wire::InferParameter {
             parameter_choice: Some(ParameterChoice::BoolParam(true)),
         };
-        response.parameters.insert("triton_final_response".to_owned(), is_final);
+        response
+            .parameters
+            .insert("triton_final_response".to_owned(), is_final);
     }
     wire::ModelStreamInferResponse {
         error_message,
@@ -217,7 +229,10 @@ fn number(parameters: &Parameters, name: &str) -> Option<i64> {
 }
 
 fn flag(parameters: &Parameters, name: &str) -> bool {
-    matches!(choice(parameters, name), Some(ParameterChoice::BoolParam(true)))
+    matches!(
+        choice(parameters, name),
+        Some(ParameterChoice::BoolParam(true))
+    )
 }
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ pub enum RequestError {
     #[error("input `{0}` must have either `data` or the parameter `binary_data_size`")]
     NoData(String),
     /// A datatype that JSON has no numbers for.
-    #[error("`{tensor}` is {datatype}, which goes as binary data only: use the binary tensor extension")]
+    #[error(
+        "`{tensor}` is {datatype}, which goes as binary data only: use the binary tensor extension"
+    )]
     BinaryOnly {
         /// The input or output.
         tensor: String,
@@ -61,7 +63,9 @@ pub enum RequestError {
         datatype: Datatype,
     },
     /// Byte strings that JSON cannot carry.
-    #[error("output `{0}` has strings that are not UTF-8: ask for it with the parameter `binary_data`")]
+    #[error(
+        "output `{0}` has strings that are not UTF-8: ask for it with the parameter `binary_data`"
+    )]
     NotText(String),
     /// Classes of something that has no scores.
     #[error("output `{0}` has no numbers to classify: leave the parameter `classification` out")]
@@ -80,7 +84,9 @@ pub enum RequestError {
         problem: String,
     },
     /// Raw contents for some inputs only.
-    #[error("raw_input_contents has {raw} entries for {inputs} inputs; it has one for each input, or none")]
+    #[error(
+        "raw_input_contents has {raw} entries for {inputs} inputs; it has one for each input, or none"
+    )]
     RawCount {
         /// Entries.
         raw: usize,

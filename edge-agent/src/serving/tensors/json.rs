@@ -56,7 +56,10 @@ pub(crate) fn elements_to_json(datatype: Datatype, data: &[u8], json: &mut Vec<u
         ),
         Datatype::Bytes => {
             let quoted = |string: &[u8]| serde_json::Value::from(String::from_utf8_lossy(string));
-            write_list(strings(data).iter().flatten().map(|string| quoted(string)), json);
+            write_list(
+                strings(data).iter().flatten().map(|string| quoted(string)),
+                json,
+            );
         }
     }
     json.push(b']');

@@ -28,7 +28,11 @@ fn check_bytes(datatype: &str, data: &str, expected: &[u8]) {
 fn json_data_of_every_kind_becomes_little_endian_elements() {
     check_bytes("FP32", "[[1.5], [2]]", &[0, 0, 0xc0, 0x3f, 0, 0, 0, 0x40]);
     check_bytes("FP64", "[-1]", &(-1.0_f64).to_le_bytes());
-    check_bytes("BYTES", r#"["a", ["\u00e4"]]"#, b"\x01\0\0\0a\x02\0\0\0\xc3\xa4");
+    check_bytes(
+        "BYTES",
+        r#"["a", ["\u00e4"]]"#,
+        b"\x01\0\0\0a\x02\0\0\0\xc3\xa4",
+    );
     check_bytes("INT8", "[-1, 127]", &[0xff, 0x7f]);
     check_bytes("UINT64", "[18446744073709551615]", &[0xff; 8]);
     check_bytes("BOOL", "[true, 0]", &[1, 0]);
@@ -181,7 +185,11 @@ fn parameters_say_the_sequence_the_limit_and_the_classes() {
     let text = of(r#"{"sequence_id":"press-4","sequence_end":true}"#);
     let id = SequenceId::Text("press-4".to_owned());
     assert_eq!(text.input.sequence.map(|s| (s.id, s.end)), Some((id, true)));
-    for none in [r#"{"sequence_id":0,"timeout":0}"#, r#"{"sequence_id":""}"#, "{}"] {
+    for none in [
+        r#"{"sequence_id":0,"timeout":0}"#,
+        r#"{"sequence_id":""}"#,
+        "{}",
+    ] {
         let question = of(none);
         assert_eq!((question.input.sequence, question.limit), (None, None));
     }

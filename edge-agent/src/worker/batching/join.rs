@@ -179,10 +179,16 @@ mod tests {
     fn only_requests_that_differ_in_rows_alone_are_alike() {
         let base = || tensor(Datatype::Uint8, 2, 3, &[1]);
         let one = request(vec![base()]);
-        assert!(alike(&one, &request(vec![tensor(Datatype::Uint8, 5, 3, &[2])])));
+        assert!(alike(
+            &one,
+            &request(vec![tensor(Datatype::Uint8, 5, 3, &[2])])
+        ));
         let wider = request(vec![tensor(Datatype::Uint8, 2, 4, &[1])]);
         let signed = request(vec![tensor(Datatype::Int8, 2, 3, &[1])]);
-        let named = request(vec![Tensor { name: "y".to_owned(), ..base() }]);
+        let named = request(vec![Tensor {
+            name: "y".to_owned(),
+            ..base()
+        }]);
         let more = request(vec![base(), base()]);
         let mut fewer = request(vec![base()]);
         fewer.outputs = OutputSelection::Named(vec!["z".to_owned()]);
@@ -193,9 +199,15 @@ mod tests {
 
     #[test]
     fn what_has_no_rows_is_never_joined_and_never_split() {
-        let scalar = Tensor { shape: vec![], ..tensor(Datatype::Uint8, 1, 1, &[1]) };
+        let scalar = Tensor {
+            shape: vec![],
+            ..tensor(Datatype::Uint8, 1, 1, &[1])
+        };
         assert_eq!(rows(&request(vec![scalar.clone()])), None);
-        let uneven = [tensor(Datatype::Uint8, 2, 1, &[1]), tensor(Datatype::Uint8, 3, 1, &[1])];
+        let uneven = [
+            tensor(Datatype::Uint8, 2, 1, &[1]),
+            tensor(Datatype::Uint8, 3, 1, &[1]),
+        ];
         assert_eq!(rows(&request(uneven.to_vec())), None);
         assert_eq!(rows(&request(vec![])), None);
         assert!(split(answer(vec![scalar]), &[1]).is_none());

@@ -222,9 +222,10 @@ proptest! {
 
 #[test]
 fn only_what_has_rows_everywhere_and_no_state_may_be_batched() {
-    let rows = FACE
-        .replace("shape: [1, ", "shape: [-1, ")
-        .replace("  limits", "  batching: {maxRows: 32, maxDelayUs: 800}\n  limits");
+    let rows = FACE.replace("shape: [1, ", "shape: [-1, ").replace(
+        "  limits",
+        "  batching: {maxRows: 32, maxDelayUs: 800}\n  limits",
+    );
     let parse = |text: &str| Manifest::parse(text, "model.yaml");
     let batching = parse(&rows).unwrap().batching.unwrap();
     assert_eq!((batching.max_rows.get(), batching.max_delay_us), (32, 800));
