@@ -283,6 +283,3 @@ impl Job {
         let _ = self.done.send(answer);
     }
 }
-
-#[cfg(test)]
-mod tests;
