@@ -11,6 +11,7 @@
 pub(crate) mod addresses;
 mod alone;
 mod fleet;
+mod listeners;
 mod running;
 mod sink;
 mod stop;
@@ -18,31 +19,27 @@ mod uplink;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use millwright_proto::ids::{BootId, ModelName};
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::camera_page;
 use crate::camera_page::token::{self, PageToken, Reach};
 use crate::config::{Mode, RunConfig};
-use crate::data_dir::{DataDirError, Layout};
+use crate::data_dir::DataDirError;
 use crate::identity::StoredIdentityError;
 use crate::identity::trust::TrustError;
 use crate::local::LocalError;
 use crate::pipeline::PipelineTable;
 use crate::serving::models::ActiveModels;
-use crate::serving::rest;
+use crate::serving::repository::Repository;
 use crate::status;
 use crate::status::Board;
 use crate::telemetry::Recorder;
 use crate::telemetry::clock::{Clock, boot_id};
+use listeners::Listeners;
 use stop::Stop;
-
-/// Longest time requests in flight get when the agent ends.
-const HTTP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why the agent does not run.
 #[derive(Debug, Error)]
@@ -59,13 +56,26 @@ pub enum AppError {
     /// The package of `--model` cannot be used.
     #[error(transparent)]
     Local(#[from] LocalError),
-    /// The HTTP endpoint cannot listen.
+    /// A TCP endpoint cannot listen.
     #[error(
-        "cannot listen on {address}: choose another address with --http ADDRESS:PORT or `http` in edge-agent.yaml"
+        "cannot listen on {address}: choose another address with --{key} ADDRESS:PORT or `{key}` in edge-agent.yaml"
     )]
     Listen {
+        /// Its key.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The Unix socket that was asked for cannot listen.
+    #[error(
+        "cannot listen on {path}: choose a path of at most 107 bytes in a directory of the agent's user, with --socket FILE"
+    )]
+    Socket {
+        /// The path.
+        path: PathBuf,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -109,39 +119,38 @@ struct Base {
     board: Board,
     camera_board: camera_page::board::Board,
     pipelines: PipelineTable,
-    http: Http,
+    listeners: Listeners,
 }
 
-/// The HTTP endpoint, serving.
-struct Http {
-    address: SocketAddr,
-    task: JoinHandle<()>,
+/// Who decides what is served, and what has to be before this node is ready.
+struct Serving {
+    clock_floor_ms: u64,
+    expected: BTreeSet<ModelName>,
+    repository: Repository,
+    /// Where the Unix socket usually is.
+    socket: Option<PathBuf>,
+    /// Where the token of the camera page is kept.
+    page_token: Option<PathBuf>,
 }
 
 impl Base {
-    /// `expected` are the models that have to answer before this node is ready.
-    async fn start(
-        config: &RunConfig,
-        clock_floor_ms: u64,
-        expected: BTreeSet<ModelName>,
-        layout: Option<&Layout>,
-        stop: &Stop,
-    ) -> Result<Self, AppError> {
+    async fn start(config: &RunConfig, serving: Serving, stop: &Stop) -> Result<Self, AppError> {
         let boot = boot_id();
-        let clock = Clock::start(clock_floor_ms);
+        let clock = Clock::start(serving.clock_floor_ms);
         let recorder = Recorder::new(boot, clock.now());
         let models = ActiveModels::new(recorder.clone());
-        models.expect(expected);
+        models.expect(serving.expected);
         let board = Board::default();
         let beside = status::router(board.clone());
+        let own = crate::serving::router(models.clone(), recorder.clone(), serving.repository);
         let camera_board = camera_page::board::Board::default();
         let pipelines = PipelineTable::default();
-        let page = camera_page::router(camera_board.clone(), page_token(config, layout));
-        let router = rest::router(models.clone(), recorder.clone())
+        let token = page_token(config, serving.page_token.as_deref());
+        let router = own
             .merge(beside)
-            .merge(page)
+            .merge(camera_page::router(camera_board.clone(), token))
             .merge(pipelines.router());
-        let http = Http::start(config.http, router, stop).await?;
+        let listeners = Listeners::start(config, serving.socket, router, stop).await?;
         Ok(Self {
             boot,
             clock,
@@ -150,45 +159,18 @@ impl Base {
             board,
             camera_board,
             pipelines,
-            http,
+            listeners,
         })
     }
 }
 
-/// What lets people from other machines see the camera page.
-fn page_token(config: &RunConfig, layout: Option<&Layout>) -> Option<PageToken> {
-    let file = layout.map(Layout::page_token);
-    let reach = if config.http.ip().to_canonical().is_loopback() {
+/// What lets people from other machines see the camera page, which is on every port.
+fn page_token(config: &RunConfig, file: Option<&Path>) -> Option<PageToken> {
+    let mut ports = [Some(config.http), config.endpoints.grpc].into_iter().flatten();
+    let reach = if ports.all(|port| port.ip().to_canonical().is_loopback()) {
         Reach::ThisMachine
     } else {
         Reach::Network
     };
-    token::find(config.page.token.as_ref(), file.as_deref(), reach)
-}
-
-impl Http {
-    async fn start(
-        address: SocketAddr,
-        router: axum::Router,
-        stop: &Stop,
-    ) -> Result<Self, AppError> {
-        let refused = |source| AppError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        let serving = crate::serving::serve(listener, router, stop.wait());
-        let task = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!("the HTTP endpoint ended: {error}");
-            }
-        });
-        tracing::info!(%address, "serving HTTP");
-        Ok(Self { address, task })
-    }
-
-    /// Waits for the requests in flight.
-    async fn end(self) {
-        if tokio::time::timeout(HTTP_LIMIT, self.task).await.is_err() {
-            tracing::warn!("requests are in flight after {HTTP_LIMIT:?}; they are cut off");
-        }
-    }
+    token::find(config.page.token.as_ref(), file, reach)
 }

@@ -1,6 +1,7 @@
 //! What the agent is told: flags over environment over `edge-agent.yaml` over defaults, read once.
 
 mod arguments;
+mod endpoints;
 mod file;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub use arguments::{
     Label, LogFormat, NodeArguments, OutputFormat, PipelineCheckArguments, PipelineCommand,
     RunArguments, StatusArguments,
 };
+use endpoints::endpoints;
+pub use endpoints::{Endpoints, GRPC_PORT, Listen, SOCKET_MODE, SocketSetting};
 pub use file::{
     Cloud, ConfigFile, Mqtt, MqttSource, Page, ProbeQuic, Storage, Transports, WorkerSection,
 };
@@ -89,6 +92,8 @@ pub struct RunConfig {
     pub mode: Mode,
     /// Address of the local HTTP endpoint. Default [`HTTP`]; port 0: any free one.
     pub http: SocketAddr,
+    /// Where else requests are taken.
+    pub endpoints: Endpoints,
     /// The shared library of ONNX Runtime; `None`: looked for in the usual places.
     pub onnxruntime: Option<PathBuf>,
     /// Length of a summary window; `None`: what the cloud says, else [`SUMMARY_WINDOW`].
@@ -215,9 +220,13 @@ impl RunConfig {
             None => Vec::new(),
         };
         file.cloud.probe_quic.check()?;
+        let http = arguments.http.or(file.http).unwrap_or(HTTP);
+        let grpc = arguments.grpc.or(file.grpc);
+        let socket = (arguments.socket, file.socket.unwrap_or_default());
         Ok(Self {
             mode,
-            http: arguments.http.or(file.http).unwrap_or(HTTP),
+            http,
+            endpoints: endpoints(http, grpc, socket)?,
             onnxruntime: arguments.onnxruntime.or(file.onnxruntime),
             summary_window,
             connector: Connector::configured(file.cloud.proxy.as_ref())?,

@@ -95,7 +95,10 @@ impl<B: BlobSource> Control<B> {
         outlets: Outlets,
     ) -> Self {
         let (plan, generation, activations) = match &wish {
-            Wish::Local(plan) => (plan.clone(), Generation::new(1), Activations::forgetful()),
+            Wish::Local(wanted) => {
+                let (generation, plan) = wanted.borrow().clone();
+                (plan, generation, Activations::forgetful())
+            }
             Wish::Fleet { store, state, .. } => {
                 let Outlets {
                     storage, journal, ..
@@ -176,6 +179,11 @@ impl<B: BlobSource> Control<B> {
             };
             match event {
                 Event::Desired(received) => self.adopt(received),
+                Event::Wished(generation, plan) => {
+                    self.desired = plan.desired(generation);
+                    self.plan = plan;
+                    self.follow();
+                }
                 Event::Outcome(outcome) => {
                     let fact = self.executor.absorb(outcome);
                     self.observe(fact);

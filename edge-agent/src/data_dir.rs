@@ -7,7 +7,7 @@
 //! is opened all the same, and [`DataDir::read_only`] says why nothing can be kept.
 //!
 //! ```text
-//! lock  addresses.json  desired.a  desired.b  hold.json  networks  page-token
+//! lock  addresses.json  infer.sock  desired.a  desired.b  hold.json  networks  page-token
 //! identity/{identity.key, tls.pem, root.pem, node.json, time-floor}   trust/*.pem
 //! packages/<model>/<version>-<digest>/   packages/.incoming/<model>-<version>-<digest>/
 //! hard-examples/<pipeline>/
@@ -234,6 +234,12 @@ impl Layout {
     #[must_use]
     pub fn page_token(&self) -> PathBuf {
         self.root.join("page-token")
+    }
+
+    /// Where local clients are served.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("infer.sock")
     }
 
     /// Where this agent listens.

@@ -1,7 +1,7 @@
 //! Workers: one child process for each loaded model version.
 //!
 //! Owns starting a worker ([`host`]), talking to it ([`ipc`], over the messages of [`protocol`]), what a
-//! model takes and gives ([`signature`]), what it remembers ([`sequences`]), the golden set ([`golden`]), and what runs
+//! model takes and gives ([`signature`]), joining requests that come together ([`batching`]), what it remembers ([`sequences`]), the golden set ([`golden`]), and what runs
 //! inside the process ([`entry`], [`sandbox`], [`serve`], [`runtime`]). It does not know which version should run, nor who
 //! asks.
 //!
@@ -17,6 +17,7 @@
 //! is dropped (each request holds one, so none is cut off), when it crashes, hangs or misbehaves, and
 //! when the agent ends; [`Worker::ended`] says that it did.
 
+mod batching;
 mod call;
 pub mod entry;
 mod error;
@@ -42,17 +43,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use edge_core::summary::reduce;
 use edge_ipc::{AsyncControlSocket, Board, Slot};
-use millwright_package::{Datatype, Dim, Provider};
+use millwright_package::{Datatype, Dim, Provider, Reduce};
 use millwright_proto::ids::ModelVersion;
 use tokio::sync;
 
+use batching::Batcher;
 pub use call::{Call, Request};
 pub use error::{WorkerEnd, WorkerError};
 use golden::{GoldenError, GoldenReport};
 pub use host::{WorkerHost, WorkerProgram, WorkerSpec};
 use ipc::{Lane, Lease};
 use protocol::{Cause, Placed};
-use sequences::{Hold, IDLE_LIMIT, Refused, Sequences};
+pub(crate) use sequences::IDLE_LIMIT as SEQUENCE_IDLE_LIMIT;
+use sequences::{Hold, Refused, Sequences};
 use signature::Signature;
 pub use tensor::{
     InferError, InferInput, InferOutput, OutputSelection, Sequence, SequenceId, Tensor, TensorRef,
@@ -80,12 +83,21 @@ pub struct Worker {
     lane: Arc<Lane>,
     /// Of a model with a state.
     sequences: Option<Sequences>,
+    /// Of a model whose requests may be joined.
+    batcher: Option<Batcher>,
     pid: u32,
     answered: AtomicU64,
     end: sync::watch::Receiver<Option<WorkerEnd>>,
     worn: sync::watch::Sender<Option<Worn>>,
     /// Why the agent ends it, if it does.
     sentence: Arc<OnceLock<WorkerEnd>>,
+}
+
+/// Whether a run is counted among the requests, or belongs to some that are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Needed,
+    Given,
 }
 
 impl Worker {
@@ -128,7 +140,11 @@ impl Worker {
             Provider::Cpu | Provider::Acl | Provider::Xnnpack => Computes::OnProcessor,
             Provider::Cuda | Provider::Tensorrt | Provider::Openvino => Computes::OnDevice,
         };
-        let worker = Arc::new(Self {
+        let worker = Arc::new_cyclic(|worker: &Weak<Self>| Self {
+            batcher: spec
+                .manifest
+                .batching
+                .map(|batching| Batcher::start(worker.clone(), batching)),
             spec,
             signature,
             footing,
@@ -171,11 +187,43 @@ impl Worker {
         }
     }
 
-    /// Computes one request.
+    /// Computes one request; together with others that come at the same time, where the manifest allows it.
     ///
     /// # Errors
     /// [`InferError`] says whether the request, the model or the worker is at fault.
     pub async fn infer(&self, input: &InferInput) -> Result<InferOutput, InferError> {
+        if let Some(batcher) = &self.batcher
+            && let Some(rows) = batcher.rows(input)
+        {
+            self.check(input)?;
+            let _in_flight = self.lane.admit()?;
+            return batcher.infer(self, input, rows).await;
+        }
+        self.run(input, Admission::Needed).await
+    }
+
+    /// Requests that were answered by the run of another one.
+    #[must_use]
+    pub fn runs_saved(&self) -> u64 {
+        self.batcher.as_ref().map_or(0, Batcher::runs_saved)
+    }
+
+    /// Whether a request fits the model, before it is joined with others.
+    fn check(&self, input: &InferInput) -> Result<(), InferError> {
+        let tensors: Vec<TensorRef<'_>> = input.tensors.iter().map(Tensor::as_ref).collect();
+        let request = Request {
+            tensors: &tensors,
+            outputs: &input.outputs,
+            sequence: None,
+        };
+        self.signature.plan(&request, &mut Call::default())
+    }
+
+    async fn run(
+        &self,
+        input: &InferInput,
+        admission: Admission,
+    ) -> Result<InferOutput, InferError> {
         let tensors: Vec<TensorRef<'_>> = input.tensors.iter().map(Tensor::as_ref).collect();
         let request = Request {
             tensors: &tensors,
@@ -184,7 +232,10 @@ impl Worker {
         };
         let mut call = Call::default();
         let _hold = self.plan(&request, &mut call)?;
-        let _in_flight = self.lane.admit()?;
+        let _in_flight = match admission {
+            Admission::Needed => Some(self.lane.admit()?),
+            Admission::Given => None,
+        };
         let called = Instant::now();
         let mut lease = self.lane.lease().await?;
         let queue = called.elapsed();
@@ -343,7 +394,7 @@ impl Worker {
                 Refused::Unknown => InferError::UnknownSequence {
                     model: model(),
                     sequence: sequence.id.clone(),
-                    idle_s: IDLE_LIMIT.as_secs(),
+                    idle_s: SEQUENCE_IDLE_LIMIT.as_secs(),
                 },
                 Refused::Full(running) => InferError::SequencesFull {
                     model: model(),
@@ -415,8 +466,7 @@ impl Worker {
         let confidence = self.spec.manifest.confidence.as_ref()?;
         let output = self.signature.confidence_output()?;
         let position = call.wanted.iter().position(|&index| index == output)?;
-        let tensor = call.output(position);
-        reduce(confidence.reduce, numbers::of(tensor.datatype, tensor.data))
+        confidence_of(confidence.reduce, call.output(position))
     }
 
     fn nonsense(&self, what: String) -> InferError {
@@ -472,6 +522,11 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.lane.shut_down();
     }
+}
+
+/// The one number of an output's elements, as the manifest says.
+fn confidence_of(reduce_by: Reduce, output: TensorRef<'_>) -> Option<f64> {
+    reduce(reduce_by, numbers::of(output.datatype, output.data))
 }
 
 /// Room for the sequences of a model that has a state.

@@ -1,5 +1,6 @@
 //! Clients others wrote: they decide whether we speak the protocol.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -7,14 +8,13 @@ use millwright_tests::agent::{AgentOptions, Trial};
 use millwright_tests::checkout;
 use millwright_tests::packages::{Package, python};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tritonclient_reads_metadata_and_infers_with_binary_tensors() -> Result<()> {
+async fn passes(script: &str, checks: usize, address: impl Fn(&Trial) -> SocketAddr) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let package = Package::ShuttleAnomaly1.source()?;
     let trial = Trial::start(directory.path(), &package, &AgentOptions::quick()?).await?;
     let output = Command::new(python()?)
-        .arg(checkout().join("tests/cases/clients/triton_http.py"))
-        .arg(trial.http().to_string())
+        .arg(checkout().join("tests/cases/clients").join(script))
+        .arg(address(&trial).to_string())
         .arg(package.join("golden/rows.safetensors"))
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -23,6 +23,16 @@ async fn tritonclient_reads_metadata_and_infers_with_binary_tensors() -> Result<
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    ensure!(said.trim() == "7 checks passed", "{said}");
+    ensure!(said.trim() == format!("{checks} checks passed"), "{said}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tritonclient_reads_metadata_and_infers_with_binary_tensors() -> Result<()> {
+    passes("triton_http.py", 7, Trial::http).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tritonclient_over_grpc_infers_streams_and_loads() -> Result<()> {
+    passes("triton_grpc.py", 16, Trial::grpc).await
 }

@@ -68,6 +68,7 @@ impl AgentOptions {
 #[derive(Deserialize)]
 struct AgentAddresses {
     http: SocketAddr,
+    grpc: SocketAddr,
 }
 
 /// An agent with its data below one directory.
@@ -270,6 +271,7 @@ fn spawn(directory: &Path, http: SocketAddr, options: &AgentOptions) -> Result<P
 /// `edge-agent run --model DIR`: one package without any cloud.
 pub struct Trial {
     http: SocketAddr,
+    grpc: SocketAddr,
     data: PathBuf,
     process: Process,
 }
@@ -306,6 +308,7 @@ impl Trial {
             .await?;
         let mut trial = Self {
             http: addresses.http,
+            grpc: addresses.grpc,
             data,
             process,
         };
@@ -322,6 +325,12 @@ impl Trial {
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where its inference protocol listens for gRPC.
+    #[must_use]
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
     }
 
     /// A client of its inference protocol.

@@ -2,26 +2,44 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::listeners::Listeners;
 use crate::control::chain;
 use crate::data_dir::{DataDirError, Layout, READABLE, replace_file};
 use crate::storage::{Part, StorageHealth};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Addresses {
     /// The local HTTP endpoint.
     pub(crate) http: SocketAddr,
+    /// The gRPC endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) grpc: Option<SocketAddr>,
+    /// The Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+impl Addresses {
+    pub(super) fn of(listeners: &Listeners) -> Self {
+        Self {
+            http: listeners.http,
+            grpc: listeners.grpc,
+            socket: listeners.socket.clone(),
+        }
+    }
 }
 
 /// How soon it is tried again: a person frees space and looks.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Writes the file; every listener is bound when it appears.
-pub(super) fn write(layout: &Layout, http: SocketAddr) -> Result<(), DataDirError> {
-    let text = serde_json::to_vec(&Addresses { http }).expect("addresses are JSON");
+pub(super) fn write(layout: &Layout, addresses: &Addresses) -> Result<(), DataDirError> {
+    let text = serde_json::to_vec(addresses).expect("addresses are JSON");
     replace_file(&layout.addresses(), &text, READABLE)
 }
 
@@ -29,13 +47,13 @@ pub(super) fn write(layout: &Layout, http: SocketAddr) -> Result<(), DataDirErro
 /// whole can be written.
 pub(super) async fn write_when_possible(
     layout: Layout,
-    http: SocketAddr,
+    addresses: Addresses,
     storage: StorageHealth,
     stop: impl Future<Output = ()>,
 ) {
     tokio::pin!(stop);
     loop {
-        let written = tokio::task::block_in_place(|| write(&layout, http));
+        let written = tokio::task::block_in_place(|| write(&layout, &addresses));
         let told = written.map_err(|error| chain(&error));
         storage.note(Part::DataDirectory, &told);
         if told.is_ok() {

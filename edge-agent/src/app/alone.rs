@@ -1,21 +1,28 @@
-//! Running alone: one package from a directory, without any cloud.
+//! Running alone: one package from a directory, without any cloud. Whoever sits at the box loads and unloads it.
+
+mod keeper;
 
 use std::path::{Path, PathBuf};
 
+use millwright_proto::ids::Generation;
 use millwright_proto::link::Applied;
 use millwright_summary::LinkStats;
 use tokio::sync::watch;
 
+use keeper::Keeper;
+
+use super::addresses::{self, Addresses};
 use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
 use super::sink::NoSink;
 use super::stop::Stop;
-use super::{AppError, Base, addresses};
+use super::{AppError, Base, Serving};
 use crate::config::RunConfig;
 use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
 use crate::fetch::{NoCloud, Shelf};
 use crate::journal::Journal;
 use crate::local;
+use crate::serving::repository::Repository;
 use crate::storage::StorageHealth;
 
 /// Begins the names of MQTT clients that the configuration gives none.
@@ -32,18 +39,36 @@ pub(super) async fn run(
     let data_dir = data_dir.map(DataDir::open).transpose()?;
     let layout = data_dir.as_ref().map(DataDir::layout).cloned();
     let (plan, trust) = local::plan(package, trust_keys)?;
-    let expected = plan.packages.keys().cloned().collect();
-    let base = Base::start(config, 0, expected, layout.as_ref(), &stop).await?;
+    let model = plan.packages.keys().next().cloned();
+    let model = model.expect("a local plan has one package");
+    let (repository, orders) = Repository::own(model.clone());
+    let serving = Serving {
+        clock_floor_ms: 0,
+        expected: [model.clone()].into(),
+        repository,
+        socket: layout.as_ref().map(Layout::socket),
+        page_token: layout.as_ref().map(Layout::page_token),
+    };
+    let base = Base::start(config, serving, &stop).await?;
     if let Some(layout) = &layout {
-        addresses::write(layout, base.http.address)?;
+        addresses::write(layout, &Addresses::of(&base.listeners))?;
     }
     let kept = layout.as_ref().map(Layout::hard_examples);
     // The package stays where it is, so this shelf stays empty.
     let layout = layout.unwrap_or_else(|| Layout::at(&std::env::temp_dir()));
     let journal = Journal::logging(base.boot, base.clock.clone());
-    let (applied, _nobody) = watch::channel(Applied::default());
+    let (applied, told) = watch::channel(Applied::default());
+    let (wanted, wish) = watch::channel((Generation::new(1), plan));
+    let keeper = Keeper {
+        model,
+        package: package.to_owned(),
+        trust_keys: trust_keys.to_vec(),
+        wanted,
+        applied: told,
+    };
+    let keeper = tokio::spawn(keeper.run(orders));
     let parts = ControlParts {
-        wish: Wish::Local(plan),
+        wish: Wish::Local(wish),
         trust,
         blobs: NoCloud,
         shelf: Shelf::new(&layout),
@@ -63,9 +88,10 @@ pub(super) async fn run(
     let pipelines = start_pipelines(config, CLIENT_PREFIX.to_owned(), &base, kept, &stop);
 
     stop.wait().await;
-    base.http.end().await;
+    base.listeners.end().await;
     ended("pipelines", pipelines).await;
     ended("telemetry", telemetry).await;
     running.end().await;
+    keeper.abort();
     Ok(())
 }

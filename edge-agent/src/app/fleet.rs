@@ -9,11 +9,12 @@ use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 
+use super::addresses::{self, Addresses};
 use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::uplink::{Uplink, UplinkEnds, UplinkParts};
-use super::{AppError, Base, addresses};
+use super::{AppError, Base, Serving};
 use crate::config::{RunConfig, Transports};
 use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
@@ -24,6 +25,7 @@ use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
 use crate::link::LinkConfig;
 use crate::renew::{self, CertificateFacts, Renewal};
+use crate::serving::repository::Repository;
 use crate::status::{NodeFacts, Sources};
 use crate::storage::{Part, StorageHealth};
 
@@ -38,8 +40,14 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let clock_floor_ms = identity.clock().floor_s().saturating_mul(1000);
     let in_force = desired.in_force();
     let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
-    let expected = expected.unwrap_or_default();
-    let base = Base::start(config, clock_floor_ms, expected, Some(layout), &stop).await?;
+    let serving = Serving {
+        clock_floor_ms,
+        expected: expected.unwrap_or_default(),
+        repository: Repository::Fleet,
+        socket: Some(layout.socket()),
+        page_token: Some(layout.page_token()),
+    };
+    let base = Base::start(config, serving, &stop).await?;
     tell_addresses(&data_dir, &base, &storage, &stop);
 
     let (journal, writer) = Journal::storing(base.boot, base.clock.clone());
@@ -89,7 +97,7 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let pipelines = start_pipelines(config, prefix, &base, kept, &stop);
 
     stop.wait().await;
-    base.http.end().await;
+    base.listeners.end().await;
     ended("pipelines", pipelines).await;
     ended("telemetry", telemetry).await;
     running.end().await;
@@ -172,7 +180,7 @@ fn tell_addresses(data_dir: &DataDir, base: &Base, storage: &StorageHealth, stop
     }
     tokio::spawn(addresses::write_when_possible(
         data_dir.layout().clone(),
-        base.http.address,
+        Addresses::of(&base.listeners),
         storage.clone(),
         stop.wait(),
     ));

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use millwright_proto::ids::{NodeName, PipelineName};
 
+use super::Listen;
+
 /// Runs AI models next to the machine they watch, online or not.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "edge-agent", version, arg_required_else_help = true)]
@@ -113,7 +115,12 @@ Examples:
     edge-agent run --model ./face-detector --http 127.0.0.1:9000
     curl http://127.0.0.1:9000/v2/models/face-detector
   Let a camera feed it:
-    edge-agent run --model ./face-detector --pipeline gate.yaml")]
+    edge-agent run --model ./face-detector --pipeline gate.yaml
+  Take requests from other machines by gRPC, and from this one by a socket only its group may use:
+    edge-agent run --grpc 0.0.0.0:8081 --socket /run/millwright/infer.sock
+    curl --unix-socket /run/millwright/infer.sock http://x/v2/health/ready
+  Load the package again after it was changed:
+    curl -X POST http://127.0.0.1:9000/v2/repository/models/face-detector/load")]
 pub struct RunArguments {
     /// Configuration file (YAML).
     #[arg(long, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
@@ -133,6 +140,13 @@ pub struct RunArguments {
     /// Address of the local HTTP endpoint; port 0 takes any free one. Default: 127.0.0.1:8080
     #[arg(long, env = "EDGE_AGENT_HTTP", value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
+    /// Address of the gRPC endpoint, or `off`; port 0 takes any free one. Default: 127.0.0.1:8081
+    #[arg(long, env = "EDGE_AGENT_GRPC", value_name = "ADDRESS:PORT")]
+    pub grpc: Option<Listen<SocketAddr>>,
+    /// Unix socket that takes HTTP and gRPC, or `off`; who may use it is `socket: {mode: "0660"}` in the configuration.
+    /// Default: infer.sock in the data directory, where there is one
+    #[arg(long, env = "EDGE_AGENT_SOCKET", value_name = "FILE")]
+    pub socket: Option<Listen<PathBuf>>,
     /// Shared library of ONNX Runtime (libonnxruntime.so, 1.24 or later).
     #[arg(long, env = "EDGE_AGENT_ONNXRUNTIME", value_name = "FILE")]
     pub onnxruntime: Option<PathBuf>,

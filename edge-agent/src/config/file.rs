@@ -11,7 +11,7 @@ use millwright_pipeline::{
 };
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, Listen, SocketSetting};
 use crate::camera_page::token::PageToken;
 use crate::connect::ProxySetting;
 use crate::worker::sandbox::Strictness;
@@ -24,6 +24,10 @@ pub struct ConfigFile {
     pub data_dir: Option<PathBuf>,
     /// `address:port` of the local HTTP endpoint. Default `127.0.0.1:8080`.
     pub http: Option<SocketAddr>,
+    /// `address:port` of the gRPC endpoint, or `off`. Default `127.0.0.1:8081`.
+    pub grpc: Option<Listen<SocketAddr>>,
+    /// The Unix socket that takes both protocols.
+    pub socket: Option<SocketSetting>,
     /// Path of `libonnxruntime.so`. Default: looked for in the usual places.
     pub onnxruntime: Option<PathBuf>,
     /// Length of a summary window in seconds, 1 to 3600. Default: what the cloud says, else 60.

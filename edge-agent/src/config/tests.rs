@@ -132,3 +132,25 @@ fn a_page_token_that_is_too_short_is_refused_and_none_is_printed() {
         .to_string();
     assert!(refused.contains("16 to 256"), "{refused}");
 }
+
+#[test]
+fn requests_are_taken_from_this_machine_unless_told_otherwise() {
+    let usual = merged(&[], "").unwrap().endpoints;
+    assert_eq!(usual.grpc, Some("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!((usual.socket, usual.socket_mode), (Listen::Usual, 0o660));
+    let free = merged(&["--http", "127.0.0.1:0"], "").unwrap().endpoints;
+    assert_eq!(free.grpc.map(|address| address.port()), Some(0));
+    let file = "grpc: 0.0.0.0:9001\nsocket: {path: /run/a.sock, mode: '0666'}\n";
+    let given = merged(&["--socket", "off"], file).unwrap().endpoints;
+    assert_eq!(given.grpc, Some("0.0.0.0:9001".parse().unwrap()));
+    assert_eq!((given.socket, given.socket_mode), (Listen::Off, 0o666));
+    assert_eq!(merged(&["--grpc", "off"], "").unwrap().endpoints.grpc, None);
+    for bad in [
+        "grpc: here",
+        "socket: {path: infer.sock}",
+        "socket: {mode: '9'}",
+    ] {
+        let told = merged(&[], bad).unwrap_err().to_string();
+        assert!(told.contains("is"), "{told}");
+    }
+}

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 
+use millwright_proto::ids::Generation;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::wish::Wish;
+use crate::desired::Plan;
 use crate::executor::Outcome;
 use crate::link::ReceivedDesired;
 
@@ -13,6 +15,8 @@ use crate::link::ReceivedDesired;
 pub(super) enum Event {
     /// The session brought a desired state.
     Desired(ReceivedDesired),
+    /// Whoever sits at the box wants something else.
+    Wished(Generation, Plan),
     /// A step ended.
     Outcome(Outcome),
     /// The session came or went.
@@ -49,14 +53,20 @@ pub(super) async fn next_event(
 }
 
 async fn from_session(wish: &mut Wish) -> Event {
-    let Wish::Fleet {
-        received,
-        link,
-        hold,
-        ..
-    } = wish
-    else {
-        return std::future::pending().await;
+    let (received, link, hold) = match wish {
+        Wish::Fleet {
+            received,
+            link,
+            hold,
+            ..
+        } => (received, link, hold),
+        Wish::Local(wanted) => {
+            if wanted.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let (generation, plan) = wanted.borrow_and_update().clone();
+            return Event::Wished(generation, plan);
+        }
     };
     tokio::select! {
         Ok(()) = received.changed() => match received.borrow_and_update().clone() {

@@ -6,6 +6,7 @@ use edge_core::desired::Desired;
 use edge_core::hold::{Hold, freeze};
 use edge_core::models::Observed;
 use millwright_proto::Digest;
+use millwright_proto::ids::Generation;
 use tokio::sync::watch;
 
 use crate::desired::{DesiredStore, Plan};
@@ -26,8 +27,8 @@ pub enum Wish {
         /// Where the order of activations is kept.
         state: PathBuf,
     },
-    /// From the command line; it stays.
-    Local(Plan),
+    /// From the command line, and from whoever sits at the box.
+    Local(watch::Receiver<(Generation, Plan)>),
 }
 
 impl Wish {

@@ -16,6 +16,7 @@ use millwright_package::Profile;
 use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use millwright_summary::ErrorClass;
 
+use super::statistics::Statistics;
 use crate::telemetry::{Outcome, Recorder, baseline};
 use crate::worker::{InferError, InferInput, InferOutput, Worker};
 use answer::Pending;
@@ -34,6 +35,7 @@ struct Shared {
     /// Makes changes one after another. Owner: whoever changes the table, for the length of one change.
     change: Mutex<()>,
     recorder: Recorder,
+    statistics: Statistics,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,6 +71,7 @@ impl ActiveModels {
                 table: ArcSwap::default(),
                 change: Mutex::new(()),
                 recorder,
+                statistics: Statistics::default(),
             }),
         }
     }
@@ -149,6 +152,29 @@ impl ActiveModels {
             .replaced
             .upgrade()
             .filter(|worker| !worker.has_ended())
+    }
+
+    /// Every model that is active or should be.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<ModelName> {
+        let table = self.shared.table.load();
+        table
+            .active
+            .keys()
+            .chain(&table.expected)
+            .cloned()
+            .collect()
+    }
+
+    /// Whether `model` should answer requests.
+    #[must_use]
+    pub fn expects(&self, model: &ModelName) -> bool {
+        self.shared.table.load().expected.contains(model)
+    }
+
+    /// What happened to each version since the agent started.
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.shared.statistics
     }
 
     /// Every active worker, by model.
@@ -245,11 +271,14 @@ impl ActiveModels {
             result = other.infer(input).await;
             answered_by = other;
         }
+        let elapsed = began.elapsed();
+        let statistics = &self.shared.statistics;
+        statistics.note(answered_by.model(), &result, elapsed);
         let recorder = &self.shared.recorder;
         match result {
             Ok(output) => {
                 self.look_at(&answered_by, input);
-                let latency = began.elapsed() + preprocess;
+                let latency = elapsed + preprocess;
                 let pending = Pending::new(recorder.clone(), &output, preprocess, latency);
                 Ok(Answer::new(output, pending))
             }

@@ -1,27 +1,25 @@
 //! The Open Inference Protocol v2 over HTTP, with health and metrics beside it.
 //!
-//! Errors are `{"error": "..."}` with the status that says whose fault it is: 400 the tensors, 404 no such
-//! model here, 413 too large, 429 too many at once, 500 the model, 503 not ready, 504 too slow.
-
-mod body;
-
-use std::sync::Arc;
+//! Errors are `{"error": "..."}` with the status that says whose fault it is, see [`super::fault`].
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use millwright_package::TensorSpec;
-use millwright_proto::ids::{ModelName, Version};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::budget::Parts;
+use super::connections::Peer;
+use super::describe;
+use super::endpoint::{Endpoint, Target};
+use super::fault::{Fault, Kind};
 use super::metrics;
-use super::models::{ActiveModels, Readiness};
-use super::tensors::{self, RequestError};
-use crate::telemetry::Recorder;
-use crate::worker::InferError;
-use body::{BodyBudget, BodyError, Parts};
+use super::models::Readiness;
+use super::repository::{Repository, Wanted};
+use super::tensors;
 
 /// Length of the JSON part of a body with binary tensors.
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -30,20 +28,10 @@ const HEADER_LENGTH: &str = "inference-header-content-length";
 const METRICS_TYPE: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-#[derive(Clone)]
-struct Endpoint {
-    models: ActiveModels,
-    recorder: Recorder,
-    budget: Arc<BodyBudget>,
-}
+type Named = Path<Vec<(String, String)>>;
 
-/// Every route of the local endpoint.
-pub fn router(models: ActiveModels, recorder: Recorder) -> Router {
-    let endpoint = Endpoint {
-        models,
-        recorder,
-        budget: Arc::new(BodyBudget::default()),
-    };
+/// Every route but those of gRPC.
+pub(super) fn router(endpoint: Endpoint) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(prometheus))
@@ -51,118 +39,49 @@ pub fn router(models: ActiveModels, recorder: Recorder) -> Router {
         .route("/v2", get(server_metadata))
         .route("/v2/health/live", get(async || StatusCode::OK))
         .route("/v2/health/ready", get(health))
-        .route("/v2/models/{model}", get(model_metadata))
-        .route("/v2/models/{model}/ready", get(model_ready))
-        .route("/v2/models/{model}/infer", post(infer))
-        .route("/v2/models/{model}/versions/{version}", get(model_metadata))
+        .route("/v2/models/stats", get(statistics))
+        .nest("/v2/models/{model}", of_model())
+        .nest("/v2/models/{model}/versions/{version}", of_model())
+        .route("/v2/repository/index", post(repository_index))
+        .route("/v2/repository/models/{model}/load", post(repository_load))
         .route(
-            "/v2/models/{model}/versions/{version}/ready",
-            get(model_ready),
+            "/v2/repository/models/{model}/unload",
+            post(repository_unload),
         )
-        .route("/v2/models/{model}/versions/{version}/infer", post(infer))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .fallback(async || Fault::new(Kind::Unknown, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this path takes another method",
-            )
+            Fault::new(Kind::Method, "this path takes another method")
         })
         .with_state(endpoint)
 }
 
-/// An error as the protocol has it.
-struct Problem {
-    status: StatusCode,
-    message: String,
+/// What a model answers, with and without a version in the path.
+fn of_model() -> Router<Endpoint> {
+    Router::new()
+        .route("/", get(model_metadata))
+        .route("/ready", get(model_ready))
+        .route("/config", get(model_config))
+        .route("/stats", get(statistics))
+        .route("/infer", post(infer))
 }
 
-impl Problem {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
-    }
-}
-
-impl IntoResponse for Problem {
+impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        json_response(self.status, &json!({ "error": self.message }))
-    }
-}
-
-impl From<InferError> for Problem {
-    fn from(error: InferError) -> Self {
-        let status = match error {
-            InferError::UnknownModel(_) | InferError::UnknownVersion { .. } => {
-                StatusCode::NOT_FOUND
-            }
-            InferError::NotReady(_) | InferError::WorkerEnded(_) => StatusCode::SERVICE_UNAVAILABLE,
-            InferError::Busy { .. } | InferError::SequencesFull { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            InferError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            InferError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            InferError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            InferError::UnknownInput { .. }
-            | InferError::MissingInput { .. }
-            | InferError::DuplicateInput(_)
-            | InferError::UnknownOutput { .. }
-            | InferError::Datatype { .. }
-            | InferError::Shape { .. }
-            | InferError::Size { .. }
-            | InferError::Strings { .. }
-            | InferError::UnknownSequence { .. }
-            | InferError::Refused { .. } => StatusCode::BAD_REQUEST,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-impl From<RequestError> for Problem {
-    fn from(error: RequestError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.to_string())
-    }
-}
-
-impl From<BodyError> for Problem {
-    fn from(error: BodyError) -> Self {
-        let status = match error {
-            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            BodyError::NoRoom => StatusCode::TOO_MANY_REQUESTS,
-            BodyError::Broken(_) => StatusCode::BAD_REQUEST,
-            BodyError::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-/// The model and version of a path.
-struct Target {
-    model: ModelName,
-    version: Option<Version>,
-}
-
-impl Target {
-    fn parse(path: Vec<(String, String)>) -> Result<Self, Problem> {
-        let mut target = (None, None);
-        for (key, value) in path {
-            let unknown = |what: &str| {
-                Problem::new(
-                    StatusCode::NOT_FOUND,
-                    format!("no {what} can have this name"),
-                )
-            };
-            match key.as_str() {
-                "model" => target.0 = Some(value.parse().map_err(|_| unknown("model"))?),
-                _ => target.1 = Some(value.parse().map_err(|_| unknown("version"))?),
-            }
+        let mut response = json_response(self.kind.status(), &json!({ "error": self.message }));
+        if let Some(seconds) = self.kind.retry_after_s() {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        let (model, version) = target;
-        let model =
-            model.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no model is named"))?;
-        Ok(Self { model, version })
+        response
     }
+}
+
+fn target(path: &[(String, String)]) -> Result<Target, Fault> {
+    let named = |wanted: &str| {
+        let found = path.iter().find(|(key, _)| key == wanted);
+        found.map_or("", |(_, value)| value.as_str())
+    };
+    Target::parse(named("model"), named("version"))
 }
 
 async fn health(State(endpoint): State<Endpoint>) -> Response {
@@ -176,75 +95,59 @@ async fn health(State(endpoint): State<Endpoint>) -> Response {
 }
 
 async fn server_metadata() -> Response {
-    let metadata = json!({
-        "name": "millwright",
-        "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data"],
-    });
-    json_response(StatusCode::OK, &metadata)
+    json_response(StatusCode::OK, &describe::server())
 }
 
 async fn model_metadata(
     State(endpoint): State<Endpoint>,
-    Path(path): Path<Vec<(String, String)>>,
-) -> Result<Response, Problem> {
-    let target = Target::parse(path)?;
-    let worker = endpoint
-        .models
-        .find(&target.model, target.version.as_ref())?;
-    let manifest = &worker.spec().manifest;
-    let tensors = |specs: &[TensorSpec]| -> Vec<Value> {
-        let tensor = |spec: &TensorSpec| json!({ "name": spec.name, "datatype": spec.datatype, "shape": spec.dims() });
-        specs.iter().map(tensor).collect()
-    };
-    let metadata = json!({
-        "name": target.model,
-        "versions": [worker.model().version],
-        "platform": "onnxruntime_onnx",
-        "inputs": tensors(&manifest.inputs),
-        "outputs": tensors(&manifest.outputs),
-    });
-    Ok(json_response(StatusCode::OK, &metadata))
+    Path(path): Named,
+) -> Result<Response, Fault> {
+    let worker = endpoint.find(&target(&path)?)?;
+    Ok(json_response(StatusCode::OK, &describe::metadata(&worker)))
+}
+
+async fn model_config(
+    State(endpoint): State<Endpoint>,
+    Path(path): Named,
+) -> Result<Response, Fault> {
+    let worker = endpoint.find(&target(&path)?)?;
+    Ok(json_response(StatusCode::OK, &describe::config(&worker)))
 }
 
 async fn model_ready(
     State(endpoint): State<Endpoint>,
-    Path(path): Path<Vec<(String, String)>>,
-) -> Result<StatusCode, Problem> {
-    let target = Target::parse(path)?;
-    endpoint
-        .models
-        .find(&target.model, target.version.as_ref())?;
+    Path(path): Named,
+) -> Result<StatusCode, Fault> {
+    endpoint.find(&target(&path)?)?;
     Ok(StatusCode::OK)
+}
+
+async fn statistics(
+    State(endpoint): State<Endpoint>,
+    Path(path): Named,
+) -> Result<Response, Fault> {
+    let target = match path.as_slice() {
+        [] => None,
+        path => Some(target(path)?),
+    };
+    let statistics = describe::statistics(&endpoint, target.as_ref())?;
+    Ok(json_response(StatusCode::OK, &statistics))
 }
 
 async fn infer(
     State(endpoint): State<Endpoint>,
-    Path(path): Path<Vec<(String, String)>>,
+    Path(path): Named,
     request: Request,
-) -> Result<Response, Problem> {
-    let target = Target::parse(path)?;
-    let worker = endpoint
-        .models
-        .find(&target.model, target.version.as_ref())?;
+) -> Result<Response, Fault> {
+    let target = target(&path)?;
+    // A worker that is held here would outlive its replacement by this request.
+    drop(endpoint.find(&target)?);
     let header_length = header_length(request.headers())?;
     let received = endpoint.budget.read(request).await?;
-    let parsed = match tensors::request(received.bytes(), header_length) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            if let Some(class) = error.class() {
-                endpoint.models.count_refused(worker.model(), class);
-            }
-            return Err(error.into());
-        }
-    };
-    // A worker that is only held here would outlive its replacement by this request.
-    drop(worker);
-    let output = endpoint
-        .models
-        .infer(&target.model, target.version.as_ref(), &parsed.input)
-        .await?;
-    let answer = tensors::answer(output, parsed.id.as_deref(), &parsed.form);
+    let parsed = tensors::request(received.bytes(), header_length)
+        .map_err(|error| endpoint.refuse(&target, error))?;
+    let output = endpoint.answer(&target, &parsed.question).await?;
+    let answer = tensors::answer(output, parsed.question.id.as_deref(), &parsed.form)?;
     let mut response = Response::new(axum::body::Body::new(Parts::from(answer.parts)));
     let headers = response.headers_mut();
     let kind = match answer.header_length {
@@ -258,7 +161,66 @@ async fn infer(
     Ok(response)
 }
 
-fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
+/// Body of a question for the index, or of a load; each part may be left out.
+#[derive(Default, Deserialize)]
+struct RepositoryBody {
+    #[serde(default)]
+    ready: bool,
+    #[serde(default)]
+    parameters: serde_json::Map<String, Value>,
+}
+
+impl RepositoryBody {
+    fn read(body: &Bytes) -> Result<Self, Fault> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(body).map_err(|error| {
+            Fault::new(Kind::Invalid, format!("the request is not valid: {error}"))
+        })
+    }
+}
+
+async fn repository_index(
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Fault> {
+    let repository = endpoint.repository_for(Some(peer), &headers)?;
+    let mut models = repository.index(&endpoint.models);
+    if RepositoryBody::read(&body)?.ready {
+        models.retain(|model| model.state == "READY");
+    }
+    Ok(json_response(StatusCode::OK, &models))
+}
+
+async fn repository_load(
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Fault> {
+    let repository = endpoint.repository_for(Some(peer), &headers)?;
+    let parameters = RepositoryBody::read(&body)?.parameters;
+    Repository::check_parameters(parameters.keys().map(String::as_str))?;
+    repository.order(&model, Wanted::Load).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn repository_unload(
+    State(endpoint): State<Endpoint>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Fault> {
+    let repository = endpoint.repository_for(Some(peer), &headers)?;
+    repository.order(&model, Wanted::Unload).await?;
+    Ok(StatusCode::OK)
+}
+
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
     let Some(value) = headers.get(HEADER_LENGTH) else {
         return Ok(None);
     };
@@ -267,8 +229,8 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     length.map(Some).ok_or_else(|| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
+        Fault::new(
+            Kind::Invalid,
             "Inference-Header-Content-Length is not a number of bytes",
         )
     })
@@ -285,10 +247,11 @@ async fn summary(State(endpoint): State<Endpoint>) -> Response {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response {
+fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("descriptions always have a JSON form");
     let kind = [(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     )];
-    (status, kind, body.to_string()).into_response()
+    (status, kind, body).into_response()
 }

@@ -13,26 +13,43 @@ mod answer;
 mod error;
 mod json;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use millwright_package::Datatype;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::worker::{InferInput, OutputSelection, Tensor};
+use crate::worker::{InferInput, OutputSelection, Sequence, SequenceId, Tensor};
 pub use answer::{Answer, answer};
 pub use error::RequestError;
 pub(crate) use json::{elements_from_json, elements_to_json};
 
 /// Tensors a request may name. No model has more than 64 inputs or outputs.
-const TENSORS_MAX: usize = 64;
+pub(super) const TENSORS_MAX: usize = 64;
 
-/// A request as received.
+/// Longest name of a sequence: a UUID with something before it. Each running sequence keeps its name.
+const SEQUENCE_ID_BYTES_MAX: usize = 128;
+
+/// A request, whichever protocol it came by.
 #[derive(Debug)]
-pub struct Request {
+pub struct Question {
     /// Repeated in the answer.
     pub id: Option<String>,
     /// What the worker gets.
     pub input: InferInput,
+    /// For each output asked for, how many of its best classes are wanted instead of it; 0: the output itself. Empty: every
+    /// output itself.
+    pub classes: Vec<usize>,
+    /// How long the client waits.
+    pub limit: Option<Duration>,
+}
+
+/// A request as received over HTTP.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub question: Question,
     /// How the outputs are to be sent.
     pub form: OutputForm,
 }
@@ -70,6 +87,21 @@ struct Header<'a> {
 struct RequestParameters {
     #[serde(default)]
     binary_data_output: bool,
+    sequence_id: Option<SequenceParameter>,
+    #[serde(default)]
+    sequence_start: bool,
+    #[serde(default)]
+    sequence_end: bool,
+    /// Microseconds.
+    timeout: Option<u64>,
+}
+
+/// Triton takes both.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SequenceParameter {
+    Number(u64),
+    Text(String),
 }
 
 #[derive(Deserialize)]
@@ -129,16 +161,44 @@ pub fn request(body: &Bytes, header_length: Option<usize>) -> Result<Request, Re
     if !binary.is_empty() {
         return Err(RequestError::BinaryLeft(binary.len()));
     }
-    let (outputs, form) = selection(header.outputs, &header.parameters)?;
-    Ok(Request {
+    let parameters = header.parameters;
+    let (outputs, classes, form) = selection(header.outputs, parameters.binary_data_output)?;
+    let id = parameters.sequence_id.map(|id| match id {
+        SequenceParameter::Number(number) => SequenceId::Number(number),
+        SequenceParameter::Text(text) => SequenceId::Text(text),
+    });
+    let question = Question {
         id: header.id,
         input: InferInput {
             tensors,
             outputs,
-            sequence: None,
+            sequence: sequence(id, parameters.sequence_start, parameters.sequence_end)?,
         },
-        form,
-    })
+        classes,
+        limit: parameters.timeout.and_then(limit),
+    };
+    Ok(Request { question, form })
+}
+
+/// The sequence of a request; the number 0 and the empty text stand for none, as in Triton.
+pub(super) fn sequence(
+    id: Option<SequenceId>,
+    start: bool,
+    end: bool,
+) -> Result<Option<Sequence>, RequestError> {
+    match id {
+        None | Some(SequenceId::Number(0)) => Ok(None),
+        Some(SequenceId::Text(text)) if text.is_empty() => Ok(None),
+        Some(SequenceId::Text(text)) if text.len() > SEQUENCE_ID_BYTES_MAX => {
+            Err(RequestError::SequenceId(text.len()))
+        }
+        Some(id) => Ok(Some(Sequence { id, start, end })),
+    }
+}
+
+/// Triton's `timeout`: microseconds, 0 for none.
+pub(super) fn limit(timeout_us: u64) -> Option<Duration> {
+    (timeout_us > 0).then(|| Duration::from_micros(timeout_us))
 }
 
 /// Reads one input, taking its binary data off the front of `binary`.
@@ -147,24 +207,14 @@ fn tensor(header: &InputHeader<'_>, binary: &mut Bytes) -> Result<Tensor, Reques
     if header.parameters.shared_memory_region.is_some() {
         return Err(RequestError::Unsupported("shared_memory_region"));
     }
-    let datatype: Datatype =
-        header
-            .datatype
-            .parse()
-            .map_err(
-                |error: millwright_package::UnknownDatatype| RequestError::Datatype {
-                    input: input(),
-                    problem: error.to_string(),
-                },
-            )?;
-    let shape = header.shape.iter().map(|&dim| usize::try_from(dim));
-    let shape = shape
-        .collect::<Result<Vec<usize>, _>>()
-        .map_err(|_| RequestError::Shape {
-            input: input(),
-            shape: header.shape.clone(),
-        })?;
+    let (datatype, shape) = described(&header.name, &header.datatype, &header.shape)?;
     let data = match (header.data, header.parameters.binary_data_size) {
+        (Some(_), None) if is_binary_only(datatype) => {
+            return Err(RequestError::BinaryOnly {
+                tensor: input(),
+                datatype,
+            });
+        }
         (Some(json), None) => elements_from_json(json, datatype)
             .map_err(|problem| RequestError::Data {
                 input: input(),
@@ -190,10 +240,30 @@ fn tensor(header: &InputHeader<'_>, binary: &mut Bytes) -> Result<Tensor, Reques
     })
 }
 
+/// The datatype and shape of an input, as sent.
+pub(super) fn described(
+    input: &str,
+    datatype: &str,
+    shape: &[i64],
+) -> Result<(Datatype, Vec<usize>), RequestError> {
+    let unknown = |error: millwright_package::UnknownDatatype| RequestError::Datatype {
+        input: input.to_owned(),
+        problem: error.to_string(),
+    };
+    let datatype = datatype.parse().map_err(unknown)?;
+    let dims = shape.iter().map(|&dim| usize::try_from(dim));
+    let dims = dims.collect::<Result<_, _>>();
+    let dims = dims.map_err(|_| RequestError::Shape {
+        input: input.to_owned(),
+        shape: shape.to_vec(),
+    })?;
+    Ok((datatype, dims))
+}
+
 fn selection(
     outputs: Vec<OutputHeader>,
-    parameters: &RequestParameters,
-) -> Result<(OutputSelection, OutputForm), RequestError> {
+    binary: bool,
+) -> Result<(OutputSelection, Vec<usize>, OutputForm), RequestError> {
     let encoding = |binary| {
         if binary {
             Encoding::Binary
@@ -201,27 +271,29 @@ fn selection(
             Encoding::Json
         }
     };
-    let default = parameters.binary_data_output;
     if outputs.is_empty() {
-        return Ok((OutputSelection::All, OutputForm::Each(encoding(default))));
+        let form = OutputForm::Each(encoding(binary));
+        return Ok((OutputSelection::All, Vec::new(), form));
     }
     let mut names = Vec::with_capacity(outputs.len());
+    let mut classes = Vec::with_capacity(outputs.len());
     let mut forms = Vec::with_capacity(outputs.len());
-    for output in outputs {
-        if output
-            .parameters
-            .classification
-            .is_some_and(|classes| classes > 0)
-        {
-            return Err(RequestError::Unsupported("classification"));
-        }
-        if output.parameters.shared_memory_region.is_some() {
+    for OutputHeader { name, parameters } in outputs {
+        if parameters.shared_memory_region.is_some() {
             return Err(RequestError::Unsupported("shared_memory_region"));
         }
-        names.push(output.name);
-        forms.push(encoding(output.parameters.binary_data.unwrap_or(default)));
+        let wanted = parameters.classification.unwrap_or(0);
+        names.push(name);
+        classes.push(usize::try_from(wanted).unwrap_or(usize::MAX));
+        forms.push(encoding(parameters.binary_data.unwrap_or(binary)));
     }
-    Ok((OutputSelection::Named(names), OutputForm::Listed(forms)))
+    let form = OutputForm::Listed(forms);
+    Ok((OutputSelection::Named(names), classes, form))
+}
+
+/// JSON has no such numbers; Triton takes them as bytes only.
+const fn is_binary_only(datatype: Datatype) -> bool {
+    matches!(datatype, Datatype::Fp16 | Datatype::Bf16)
 }
 
 #[cfg(test)]

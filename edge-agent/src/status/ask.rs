@@ -104,7 +104,7 @@ pub(crate) fn ask(layout: &Layout) -> Result<Status, AskError> {
     let data_dir = || layout.root().to_owned();
     let bytes = read_if_present(&layout.addresses()).ok().flatten();
     let address = bytes.and_then(|bytes| serde_json::from_slice::<Addresses>(&bytes).ok());
-    let Some(Addresses { http }) = address else {
+    let Some(Addresses { http, .. }) = address else {
         let (data_dir, addresses) = (data_dir(), layout.addresses());
         return Err(AskError::NoAddress {
             data_dir,

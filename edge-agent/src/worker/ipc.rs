@@ -34,7 +34,7 @@ pub(super) use pending::Pending;
 
 /// Most requests of one worker waiting or running. Each waiting one holds its inputs in memory; one
 /// camera at 30 frames a second that waits this long is two seconds behind and should skip frames.
-const REQUESTS_MAX: usize = 64;
+pub(super) const REQUESTS_MAX: usize = 64;
 
 /// Longest wait for a slot: a client that waited this long has most likely gone.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);

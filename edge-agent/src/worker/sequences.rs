@@ -20,7 +20,7 @@ pub(crate) const SEQUENCES_MAX: usize = 1024;
 
 /// Time without a request after which a sequence may be forgotten. The sender of a stream that was silent for a minute has
 /// most likely gone.
-pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How many sequences with a state of `state_bytes` a worker remembers.
 pub(super) fn room_for(state_bytes: usize) -> usize {

@@ -329,18 +329,28 @@ pub fn strings(data: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// How many strings a BYTES tensor has; `None` when their lengths do not fill `data` exactly.
-pub(super) fn string_count(data: &[u8]) -> Option<usize> {
+pub(crate) fn string_count(data: &[u8]) -> Option<usize> {
     let mut count = 0;
     walk(data, |_| count += 1)?;
     Some(count)
 }
 
 /// Appends one string of a BYTES tensor.
-pub(super) fn push_string(string: &[u8], data: &mut Vec<u8>) {
+pub(crate) fn push_string(string: &[u8], data: &mut Vec<u8>) {
     // A longer one would not fit the memory of a request.
     let length = u32::try_from(string.len()).unwrap_or(u32::MAX);
     data.extend_from_slice(&length.to_le_bytes());
     data.extend_from_slice(&string[..length as usize]);
+}
+
+/// Where the first `count` strings of BYTES data end; `None` when there are fewer.
+pub(super) fn string_ends(data: &[u8], count: usize) -> Option<usize> {
+    let mut rest = data;
+    for _ in 0..count {
+        let (length, after) = rest.split_first_chunk()?;
+        rest = after.get(u32::from_le_bytes(*length) as usize..)?;
+    }
+    Some(data.len() - rest.len())
 }
 
 fn walk<'a>(mut data: &'a [u8], mut each: impl FnMut(&'a [u8])) -> Option<()> {

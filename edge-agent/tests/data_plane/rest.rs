@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use edge_agent::serving::repository::Repository;
 use edge_agent::serving::{self, models::ActiveModels};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +19,7 @@ async fn endpoint() -> (SocketAddr, ActiveModels) {
     models.activate(worker("1.0.0").await);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = serving::rest::router(models.clone(), recorder);
+    let router = serving::router(models.clone(), recorder, Repository::Fleet);
     tokio::spawn(serving::serve(listener, router, std::future::pending()));
     (address, models)
 }
@@ -71,10 +72,18 @@ async fn health_and_metadata_are_those_of_the_active_models() {
     for path in ["/health", "/v2/health/ready", "/v2/health/live"] {
         assert_eq!(get(address, path).await.status, 200, "{path}");
     }
-    assert_eq!(
-        get(address, "/v2").await.json()["extensions"],
-        json!(["binary_tensor_data"])
-    );
+    let extensions = get(address, "/v2").await.json()["extensions"].clone();
+    for name in [
+        "binary_tensor_data",
+        "classification",
+        "sequence",
+        "statistics",
+    ] {
+        assert!(
+            extensions.as_array().unwrap().contains(&json!(name)),
+            "{name}"
+        );
+    }
     let metadata = get(address, "/v2/models/shuttle-anomaly/versions/1.0.0")
         .await
         .json();

@@ -29,7 +29,7 @@ mod signature;
 pub use datatype::{Datatype, UnknownDatatype};
 pub use files::{FILE_COUNT_MAX, FileEntry, FileList, FileListError, PACKAGE_BYTES_MAX};
 pub use manifest::{
-    ANSWER_WITHIN, Arena, Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest,
+    ANSWER_WITHIN, Arena, Batching, Confidence, Dim, Golden, Limits, MANIFEST_BYTES_MAX, Manifest,
     ManifestError, Reduce, STATE_BYTES_MAX, StateSpec, TensorSpec,
 };
 pub use path::{PATH_BYTES_MAX, PackagePath, PackagePathError};

@@ -1,5 +1,6 @@
 //! `model.yaml`: what a model takes, gives, needs, and how to tell that it works.
 
+mod batching;
 mod document;
 mod state;
 
@@ -14,6 +15,7 @@ use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use thiserror::Error;
 
 use crate::{Datatype, FileList, MANIFEST_FILE, PackagePath, Provider};
+pub use batching::Batching;
 pub use state::{STATE_BYTES_MAX, StateSpec};
 
 /// Largest manifest, in bytes: the largest sensible one (64 tensors, 16 golden sets) has about 10 KiB.
@@ -99,6 +101,8 @@ pub struct Manifest {
     pub confidence: Option<Confidence>,
     /// The baseline profile of inputs and outputs, see [`crate::profile`].
     pub profile: Option<PackagePath>,
+    /// How requests that come together are joined into one run; `None`: never.
+    pub batching: Option<Batching>,
     /// What one worker may use.
     pub limits: Limits,
     /// What it may be computed with, best first; empty: whatever the node prefers.

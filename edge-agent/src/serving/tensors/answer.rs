@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Encoding, OutputForm, elements_to_json};
-use crate::worker::InferOutput;
+use millwright_package::Datatype;
+
+use super::{Encoding, OutputForm, RequestError, elements_to_json, is_binary_only};
+use crate::worker::tensor::strings;
+use crate::worker::{InferOutput, Tensor};
 
 /// An encoded answer.
 #[derive(Debug)]
@@ -17,8 +20,14 @@ pub struct Answer {
 }
 
 /// Encodes an answer in the form its request asked for.
-#[must_use]
-pub fn answer(output: InferOutput, id: Option<&str>, form: &OutputForm) -> Answer {
+///
+/// # Errors
+/// When an output was asked for as JSON, which cannot carry it.
+pub fn answer(
+    output: InferOutput,
+    id: Option<&str>,
+    form: &OutputForm,
+) -> Result<Answer, RequestError> {
     let mut header = Vec::with_capacity(256);
     header.extend_from_slice(b"{\"model_name\":");
     text(output.model.model.as_str(), &mut header);
@@ -41,6 +50,7 @@ pub fn answer(output: InferOutput, id: Option<&str>, form: &OutputForm) -> Answe
         header.extend_from_slice(format!(",\"shape\":{:?}", tensor.shape).as_bytes());
         match form.of(index) {
             Encoding::Json => {
+                check_json(&tensor)?;
                 header.extend_from_slice(b",\"data\":");
                 elements_to_json(tensor.datatype, &tensor.data, &mut header);
                 header.push(b'}');
@@ -57,10 +67,25 @@ pub fn answer(output: InferOutput, id: Option<&str>, form: &OutputForm) -> Answe
     header.extend_from_slice(b"]}");
     let header_length = (!parts.is_empty()).then_some(header.len());
     parts.push_front(header.into());
-    Answer {
+    Ok(Answer {
         parts,
         header_length,
+    })
+}
+
+/// Whether JSON can carry a tensor.
+fn check_json(tensor: &Tensor) -> Result<(), RequestError> {
+    if is_binary_only(tensor.datatype) {
+        return Err(RequestError::BinaryOnly {
+            tensor: tensor.name.clone(),
+            datatype: tensor.datatype,
+        });
     }
+    let is_text = |string: &&[u8]| std::str::from_utf8(string).is_ok();
+    if tensor.datatype == Datatype::Bytes && !strings(&tensor.data).iter().flatten().all(is_text) {
+        return Err(RequestError::NotText(tensor.name.clone()));
+    }
+    Ok(())
 }
 
 impl OutputForm {

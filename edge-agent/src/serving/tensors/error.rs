@@ -4,7 +4,7 @@ use millwright_package::Datatype;
 use millwright_summary::ErrorClass;
 use thiserror::Error;
 
-use super::TENSORS_MAX;
+use super::{SEQUENCE_ID_BYTES_MAX, TENSORS_MAX};
 
 /// Why a body is no request.
 #[derive(Debug, Error)]
@@ -52,6 +52,47 @@ pub enum RequestError {
     /// Neither or both kinds of data.
     #[error("input `{0}` must have either `data` or the parameter `binary_data_size`")]
     NoData(String),
+    /// A datatype that JSON has no numbers for.
+    #[error(
+        "`{tensor}` is {datatype}, which goes as binary data only: use the binary tensor extension"
+    )]
+    BinaryOnly {
+        /// The input or output.
+        tensor: String,
+        /// Its datatype.
+        datatype: Datatype,
+    },
+    /// Byte strings that JSON cannot carry.
+    #[error(
+        "output `{0}` has strings that are not UTF-8: ask for it with the parameter `binary_data`"
+    )]
+    NotText(String),
+    /// Classes of something that has no scores.
+    #[error("output `{0}` has no numbers to classify: leave the parameter `classification` out")]
+    NoScores(String),
+    /// A sequence with a long name.
+    #[error("sequence_id has {0} bytes; at most {SEQUENCE_ID_BYTES_MAX} are allowed")]
+    SequenceId(usize),
+    /// Contents of gRPC that are not those of the datatype.
+    #[error(
+        "input `{input}`: {problem}; send it in raw_input_contents, or in the field of `contents` that its datatype has"
+    )]
+    Contents {
+        /// The input.
+        input: String,
+        /// What was found.
+        problem: String,
+    },
+    /// Raw contents for some inputs only.
+    #[error(
+        "raw_input_contents has {raw} entries for {inputs} inputs; it has one for each input, or none"
+    )]
+    RawCount {
+        /// Entries.
+        raw: usize,
+        /// Inputs.
+        inputs: usize,
+    },
     /// The binary part is too short.
     #[error(
         "input `{input}` should have {wanted} bytes of binary data, but only {left} are left in the body"
@@ -77,11 +118,18 @@ impl RequestError {
     #[must_use]
     pub const fn class(&self) -> Option<ErrorClass> {
         match self {
-            Self::Json(_) | Self::HeaderLength { .. } | Self::Unsupported(_) => None,
+            Self::Json(_)
+            | Self::HeaderLength { .. }
+            | Self::NotText(_)
+            | Self::NoScores(_)
+            | Self::SequenceId(_)
+            | Self::Unsupported(_) => None,
             Self::TooMany(_) | Self::Shape { .. } => Some(ErrorClass::Shape),
-            Self::Datatype { .. } => Some(ErrorClass::Datatype),
+            Self::Datatype { .. } | Self::BinaryOnly { .. } => Some(ErrorClass::Datatype),
             Self::Data { .. }
             | Self::NoData(_)
+            | Self::Contents { .. }
+            | Self::RawCount { .. }
             | Self::BinaryShort { .. }
             | Self::BinaryLeft(_) => Some(ErrorClass::Size),
         }

@@ -1,4 +1,4 @@
-//! Elements of a tensor as JSON numbers, in both directions.
+//! Elements of a tensor as JSON numbers or strings, in both directions.
 
 use std::fmt;
 
@@ -8,8 +8,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::worker::numbers;
+use crate::worker::tensor::{push_string, strings};
 
-/// Reads a list of numbers or booleans, flat or nested, as little-endian elements in row-major order. The
+/// Reads a list of numbers, booleans or strings, flat or nested, as little-endian elements in row-major order. The
 /// error is for people.
 pub(crate) fn elements_from_json(json: &RawValue, datatype: Datatype) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
@@ -24,7 +25,8 @@ pub(crate) fn elements_from_json(json: &RawValue, datatype: Datatype) -> Result<
     Ok(bytes)
 }
 
-/// Writes elements as a flat JSON list. What JSON has no number for (NaN, infinity) becomes null.
+/// Writes elements as a flat JSON list. What JSON has no number for (NaN, infinity) becomes null, what is not
+/// UTF-8 the replacement character.
 pub(crate) fn elements_to_json(datatype: Datatype, data: &[u8], json: &mut Vec<u8>) {
     json.push(b'[');
     match datatype {
@@ -48,11 +50,17 @@ pub(crate) fn elements_to_json(datatype: Datatype, data: &[u8], json: &mut Vec<u
         | Datatype::Uint32
         | Datatype::Int8
         | Datatype::Int16
-        | Datatype::Int32
-        | Datatype::Bytes => write_list(
+        | Datatype::Int32 => write_list(
             numbers::of(datatype, data).map(|number| number as i64),
             json,
         ),
+        Datatype::Bytes => {
+            let quoted = |string: &[u8]| serde_json::Value::from(String::from_utf8_lossy(string));
+            write_list(
+                strings(data).iter().flatten().map(|string| quoted(string)),
+                json,
+            );
+        }
     }
     json.push(b']');
 }
@@ -140,6 +148,16 @@ impl<'de> Visitor<'de> for Elements<'_> {
                 Ok(())
             }
             _ => Err(E::invalid_type(serde::de::Unexpected::Bool(value), &self)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        match self.datatype {
+            Datatype::Bytes => {
+                push_string(value.as_bytes(), self.bytes);
+                Ok(())
+            }
+            _ => Err(E::invalid_type(serde::de::Unexpected::Str(value), &self)),
         }
     }
 

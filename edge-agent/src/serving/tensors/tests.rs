@@ -19,7 +19,7 @@ fn one_input(datatype: &str, shape: &str, data: &str) -> String {
 fn check_bytes(datatype: &str, data: &str, expected: &[u8]) {
     let request = parse(&one_input(datatype, "[1]", data)).unwrap();
     assert_eq!(
-        &*request.input.tensors[0].data, expected,
+        &*request.question.input.tensors[0].data, expected,
         "{datatype} {data}"
     );
 }
@@ -28,7 +28,11 @@ fn check_bytes(datatype: &str, data: &str, expected: &[u8]) {
 fn json_data_of_every_kind_becomes_little_endian_elements() {
     check_bytes("FP32", "[[1.5], [2]]", &[0, 0, 0xc0, 0x3f, 0, 0, 0, 0x40]);
     check_bytes("FP64", "[-1]", &(-1.0_f64).to_le_bytes());
-    check_bytes("FP16", "[1]", &[0, 0x3c]);
+    check_bytes(
+        "BYTES",
+        r#"["a", ["\u00e4"]]"#,
+        b"\x01\0\0\0a\x02\0\0\0\xc3\xa4",
+    );
     check_bytes("INT8", "[-1, 127]", &[0xff, 0x7f]);
     check_bytes("UINT64", "[18446744073709551615]", &[0xff; 8]);
     check_bytes("BOOL", "[true, 0]", &[1, 0]);
@@ -60,6 +64,7 @@ fn what_is_no_request_is_refused_by_name() {
         r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1]}]}"#,
         &["`x`", "data"],
     );
+    check_refused(&one_input("FP16", "[1]", "[1]"), &["`x`", "FP16", "binary"]);
     check_refused("{}", &["inputs"]);
     check_refused("not json", &["not valid"]);
     let nested = format!("{}1{}", "[".repeat(200), "]".repeat(200));
@@ -73,6 +78,7 @@ fn binary_data_is_cut_off_the_body_in_the_order_of_the_inputs() {
     let request_of = |binary: &[u8]| request(&body(binary), Some(header.len()));
     let request = request_of(&[1, 2, 3]).unwrap();
     let data: Vec<&[u8]> = request
+        .question
         .input
         .tensors
         .iter()
@@ -123,13 +129,70 @@ fn answers_carry_each_output_in_the_form_asked_for() {
         timing: Timing::default(),
     };
     let form = OutputForm::Listed(vec![Encoding::Json, Encoding::Binary]);
-    let answer = answer(output, Some("a\"b"), &form);
+    let answer = answer(output, Some("a\"b"), &form).unwrap();
     assert_eq!(
         std::str::from_utf8(&answer.parts[0]).unwrap(),
         r#"{"model_name":"detector","model_version":"1.0.0","id":"a\"b","outputs":[{"name":"scores","datatype":"FP32","shape":[1, 2],"data":[0.5,null]},{"name":"labels","datatype":"UINT8","shape":[1, 2],"parameters":{"binary_data_size":2}}]}"#
     );
     assert_eq!(&*answer.parts[1], [7, 8]);
     assert_eq!(answer.header_length, Some(answer.parts[0].len()));
+}
+
+#[test]
+fn what_json_cannot_carry_is_told_to_go_as_binary() {
+    let output = |datatype, data: &'static [u8]| InferOutput {
+        model: "reader@1.0.0".parse().unwrap(),
+        tensors: vec![Tensor {
+            name: "words".to_owned(),
+            datatype,
+            shape: vec![1],
+            data: Bytes::from_static(data),
+        }],
+        confidence: None,
+        timing: Timing::default(),
+    };
+    let json = OutputForm::Each(Encoding::Json);
+    let good = answer(output(Datatype::Bytes, b"\x02\0\0\0\"a"), None, &json).unwrap();
+    assert!(good.parts[0].ends_with(br#""data":["\"a"]}]}"#));
+    for (datatype, data) in [
+        (Datatype::Bytes, &b"\x01\0\0\0\xff"[..]),
+        (Datatype::Fp16, &[0, 0]),
+    ] {
+        let refused = answer(output(datatype, data), None, &json).unwrap_err();
+        assert!(refused.to_string().contains("`words`"), "{refused}");
+        let binary = OutputForm::Each(Encoding::Binary);
+        assert!(answer(output(datatype, data), None, &binary).is_ok());
+    }
+}
+
+#[test]
+fn parameters_say_the_sequence_the_limit_and_the_classes() {
+    let of = |parameters: &str| {
+        let json = format!(
+            r#"{{"inputs":[],"outputs":[{{"name":"y","parameters":{{"classification":3}}}}],"parameters":{parameters}}}"#
+        );
+        parse(&json).unwrap().question
+    };
+    let question = of(r#"{"sequence_id":7,"sequence_start":true,"timeout":1500,"priority":1}"#);
+    let begun = Sequence {
+        id: SequenceId::Number(7),
+        start: true,
+        end: false,
+    };
+    assert_eq!(question.input.sequence, Some(begun));
+    assert_eq!(question.limit, Some(Duration::from_micros(1500)));
+    assert_eq!(question.classes, [3]);
+    let text = of(r#"{"sequence_id":"press-4","sequence_end":true}"#);
+    let id = SequenceId::Text("press-4".to_owned());
+    assert_eq!(text.input.sequence.map(|s| (s.id, s.end)), Some((id, true)));
+    for none in [
+        r#"{"sequence_id":0,"timeout":0}"#,
+        r#"{"sequence_id":""}"#,
+        "{}",
+    ] {
+        let question = of(none);
+        assert_eq!((question.input.sequence, question.limit), (None, None));
+    }
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millwright_proto::ids::{ModelName, Version};
 use serde::Deserialize;
 
+use super::batching::BatchingRule;
 use super::state::{self, State};
 use super::{
     ANSWER_SECONDS_MAX, ANSWER_WITHIN, Arena, Confidence, Dim, GOLDEN_COUNT_MAX, Golden, Limits,
@@ -65,6 +66,8 @@ struct Spec {
     confidence: Option<ConfidenceRule>,
     #[serde(default)]
     profile: Option<PackagePath>,
+    #[serde(default)]
+    batching: Option<BatchingRule>,
     #[serde(default)]
     limits: WorkerLimits,
     #[serde(default)]
@@ -161,6 +164,10 @@ impl ModelPackage {
             let problem = "is for inputs only: every output is there when it is asked for";
             return refuse(format!("spec.outputs[{index}].optional"), problem);
         }
+        let batching = match self.spec.batching {
+            None => None,
+            Some(rule) => Some(rule.check(&inputs, &outputs, self.spec.state.is_empty())?),
+        };
         Ok(Manifest {
             model: self.metadata.name,
             version: self.metadata.version,
@@ -177,6 +184,7 @@ impl ModelPackage {
                 .transpose()?,
             outputs,
             profile: self.spec.profile,
+            batching,
             limits: self.spec.limits.check()?,
             providers: providers(self.spec.providers)?,
         })

@@ -233,3 +233,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_what_has_rows_everywhere_and_no_state_may_be_batched() {
+    let rows = FACE.replace("shape: [1, ", "shape: [-1, ").replace(
+        "  limits",
+        "  batching: {maxRows: 32, maxDelayUs: 800}\n  limits",
+    );
+    let parse = |text: &str| Manifest::parse(text, "model.yaml");
+    let batching = parse(&rows).unwrap().batching.unwrap();
+    assert_eq!((batching.max_rows.get(), batching.max_delay_us), (32, 800));
+    let short = rows.replace(", maxDelayUs: 800", "");
+    assert_eq!(parse(&short).unwrap().batching.unwrap().max_delay_us, 500);
+    for (from, to, words) in [
+        ("[-1, 1, ", "[1, 1, ", "`537`"),
+        ("maxRows: 32", "maxRows: 1", "2 to 4096"),
+        ("maxDelayUs: 800", "maxDelayUs: 1000000", "maxDelayUs"),
+        ("maxRows: 32", "rows: 32", "maxRows"),
+    ] {
+        let error = parse(&rows.replace(from, to)).unwrap_err();
+        let told = format!("{error}");
+        assert!(told.contains(words), "{told}");
+    }
+}

@@ -1,9 +1,10 @@
-//! Bodies in both directions: requests read under a common budget of memory, answers sent in parts.
+//! Bodies in both directions: requests read under a common budget of memory, whichever protocol they come by; answers
+//! sent in parts.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
@@ -13,6 +14,9 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+
+use super::fault::Fault;
 
 /// Largest body of a request. A picture of 2048 x 2048 RGB pixels as 32-bit floats has 48 MiB.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -101,6 +105,75 @@ impl BodyBudget {
         let pieces = u32::try_from(bytes.div_ceil(PIECE_BYTES)).map_err(|_| BodyError::TooLarge)?;
         let share = Arc::clone(&self.0).try_acquire_many_owned(pieces);
         share.map_err(|_| BodyError::NoRoom)
+    }
+}
+
+/// A body of gRPC, paid for as it is read. The share of a call is given back when its [`Share`] is.
+pub(super) struct Paid {
+    body: axum::body::Body,
+    budget: Arc<BodyBudget>,
+    share: Share,
+}
+
+/// What one call has taken of the budget. Clones are the same share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Share(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Share {
+    /// Gives back what was paid so far: a message of a stream is answered.
+    pub(super) fn settle(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Paid {
+    pub(super) fn new(body: axum::body::Body, budget: Arc<BodyBudget>, share: Share) -> Self {
+        Self {
+            body,
+            budget,
+            share,
+        }
+    }
+}
+
+/// As the decoder of gRPC passes it on to the client.
+fn refuse(error: BodyError) -> Status {
+    Fault::from(error).into()
+}
+
+impl Body for Paid {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(refuse(BodyError::Broken(error))))),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref() {
+            let more = match self.budget.take(data.len()) {
+                Ok(more) => more,
+                Err(error) => return Poll::Ready(Some(Err(refuse(error)))),
+            };
+            let mut share = self.share.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match share.as_mut() {
+                Some(share) => share.merge(more),
+                None => *share = Some(more),
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
