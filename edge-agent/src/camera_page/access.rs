@@ -8,7 +8,7 @@
 //! is looked at because a site on the internet can point its own name at 127.0.0.1 and let a browser on this machine
 //! ask (DNS rebinding).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Access {
         }
     }
 
-    fn may_see(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
+    fn may_see(&self, peer: Option<Peer>, headers: &HeaderMap) -> bool {
         if is_local(peer, headers) {
             return true;
         }
@@ -146,7 +146,7 @@ pub(super) async fn guard(
     let peer = request
         .extensions()
         .get::<ConnectInfo<Peer>>()
-        .map(|ConnectInfo(peer)| peer.0);
+        .map(|ConnectInfo(peer)| *peer);
     if request.uri().path() == "/pipelines"
         && let Some(shown) = token_of_query(request.uri().query())
     {
@@ -181,8 +181,8 @@ fn ask(status: StatusCode, problem: &'static str) -> Response {
 }
 
 /// Whether a request comes from this machine and is meant for it.
-fn is_local(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-    let from_here = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+fn is_local(peer: Option<Peer>, headers: &HeaderMap) -> bool {
+    let from_here = peer == Some(Peer::Here);
     let to_here = text(headers, header::HOST.as_str()).is_some_and(is_loopback_name);
     let directly = PROXY_HEADERS
         .iter()

@@ -122,6 +122,7 @@ mod tests {
                 data: data.into(),
             }],
             outputs: OutputSelection::All,
+            sequence: None,
         }
     }
 

@@ -61,6 +61,7 @@ fn input(rows: &[Row]) -> InferInput {
             data: data.into(),
         }],
         outputs: OutputSelection::All,
+        sequence: None,
     }
 }
 
