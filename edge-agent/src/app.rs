@@ -166,7 +166,9 @@ impl Base {
 
 /// What lets people from other machines see the camera page, which is on every port.
 fn page_token(config: &RunConfig, file: Option<&Path>) -> Option<PageToken> {
-    let mut ports = [Some(config.http), config.endpoints.grpc].into_iter().flatten();
+    let mut ports = [Some(config.http), config.endpoints.grpc]
+        .into_iter()
+        .flatten();
     let reach = if ports.all(|port| port.ip().to_canonical().is_loopback()) {
         Reach::ThisMachine
     } else {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use edge_agent::serving::models::ActiveModels;
-use edge_agent::serving::{rest, serve};
+use edge_agent::serving::repository::Repository;
+use edge_agent::serving::{router, serve};
 use edge_agent::telemetry::clock::{Clock, boot_id};
 use edge_agent::telemetry::node::Sampler;
 use edge_agent::telemetry::{Outcome, Phases, Recorder};
@@ -61,7 +62,7 @@ impl Node {
         let models = ActiveModels::new(recorder.clone());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let router = rest::router(models, recorder.clone());
+        let router = router(models, recorder.clone(), Repository::Fleet);
         tokio::spawn(serve(listener, router, std::future::pending()));
         let values = Arc::new(Mutex::new(Values::default()));
         let mut load = Load::new(recorder.clone(), Arc::clone(&values))?;

@@ -21,7 +21,13 @@ fn lane() -> (Arc<Lane>, Played) {
     let (ours, socket) = ControlSocket::pair().unwrap();
     let (board, slots) = here.into_parts(SLOTS).unwrap();
     let ours = AsyncControlSocket::new(ours).unwrap();
-    let lane = Lane::new("tiny@1.0.0".parse().unwrap(), ours, board, slots, ANSWER_WITHIN);
+    let lane = Lane::new(
+        "tiny@1.0.0".parse().unwrap(),
+        ours,
+        board,
+        slots,
+        ANSWER_WITHIN,
+    );
     let watching = Arc::clone(&lane);
     tokio::spawn(async move { watching.watch_socket().await });
     let (board, slots) = there.into_parts(SLOTS).unwrap();
