@@ -25,8 +25,9 @@ use millwright_package::Batching;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::Worker;
+use super::requests::{Admission, confidence_of};
 use super::tensor::{InferError, InferInput, InferOutput};
-use super::{Admission, Worker, confidence_of};
 
 /// Requests that may wait here; the worker admits no more of them.
 const WAITING_MAX: usize = super::ipc::REQUESTS_MAX;
