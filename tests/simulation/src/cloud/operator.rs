@@ -1,6 +1,6 @@
 //! The operator: changes deployments by the script, and does what only a person may do.
 
-use fleet_core::desired::Standing;
+use fleet_core::desired::{Gap, Standing};
 use fleet_core::fleet::selector::Selector;
 use fleet_core::fleet::{
     Deployment, DeploymentStatus, Liveness, Memory, NodeStatus, Phase, Report,
@@ -61,6 +61,7 @@ impl Cloud {
                 waves: waves.collect(),
                 budget: shared.scenario.budget,
                 prove_for_ms: PROVE_FOR_MS,
+                gap: Gap::default(),
             },
             status: before.map_or_else(DeploymentStatus::default, |before| before.status),
         };

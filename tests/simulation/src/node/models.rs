@@ -8,11 +8,12 @@ pub(super) use windows::add;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use edge_core::desired::{Desired, DesiredSlot};
+use edge_core::desired::{Desired, DesiredSlot, Gap};
 use edge_core::models::{Fact, Notice, Observed, PackageId, WorkerId};
 use edge_core::reconcile::report::{Progress, report};
 use edge_core::reconcile::{Step, next_wakeup, reconcile};
 use edge_core::summary::Aggregator;
+use fleet_core::desired;
 use fleet_core::fleet::{Extent, Report, SlotReport, SlotState};
 use millwright_proto::Digest;
 use millwright_proto::ids::{Generation, ModelName, ModelVersion};
@@ -182,7 +183,16 @@ fn wish(in_force: &InForce) -> Desired {
             digest: slot.package,
         };
         let prove_for = Duration::from_millis(slot.prove_for_ms.into());
-        (model.clone(), DesiredSlot { package, prove_for })
+        let gap = match slot.gap {
+            desired::Gap::Refused => Gap::Refused,
+            desired::Gap::Allowed => Gap::Allowed,
+        };
+        let slot = DesiredSlot {
+            package,
+            prove_for,
+            gap,
+        };
+        (model.clone(), slot)
     });
     Desired {
         generation: in_force.generation,
@@ -231,6 +241,8 @@ impl Machine {
                 Notice::Withdrawn { package } => ("withdrawn", number_of(package)),
                 Notice::Delayed { package, .. } => ("delayed", number_of(package)),
                 Notice::WorkerCrashed { package, .. } => ("worker crashed", number_of(package)),
+                Notice::WorkerWorn { package, .. } => ("worker worn", number_of(package)),
+                Notice::MadeRoom { package } => ("made room", number_of(package)),
             };
             shared.note(self.device, what.0, what.1 as u64, generation);
             self.journal += 1;
