@@ -120,6 +120,8 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         &[
             "edge-agent",
             "edge-core",
+            "millwright-package",
+            "millwright-summary",
             "millwright-proto",
             "millwright-tests",
         ],
