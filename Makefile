@@ -37,13 +37,14 @@ matrix: ## Run every operator model of libonnx-testdata through a worker (`make 
 	@tests/setup/setup.sh base matrix
 	MILLWRIGHT_MATRIX=all cargo test --package edge-agent --test data_plane operators
 
-torture: ## Break the agent's stores in full: 10,000 kills, 100,000 damages, power cuts, failing disks (half an hour)
+torture: ## Break the agent's stores in full: 10,000 kills, 100,000 damages, power cuts, failing disks, 10,000,000 inputs to each decoder (an hour)
 	cargo build --release -p millwright-torture
-	@torture="$${CARGO_TARGET_DIR:-target}/release/millwright-torture"; \
+	@set -e; torture="$${CARGO_TARGET_DIR:-target}/release/millwright-torture"; \
 	"$$torture" kills --kills 10000; \
 	"$$torture" corruption --cases 100000; \
 	"$$torture" power --halts 2000; \
-	"$$torture" faults --rounds 20
+	"$$torture" faults --rounds 20; \
+	"$$torture" fuzz --executions 10000000
 
 simulate: ## Simulate 10,000 seeded fleets through 30 days each (SEEDS=0..100 DAYS=30 DEVICES=n)
 	cargo build --release -p millwright-simulation

@@ -134,6 +134,8 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         &[
             "edge-agent",
             "edge-core",
+            "millwright-package",
+            "millwright-summary",
             "millwright-proto",
             "millwright-tests",
         ],

@@ -30,20 +30,22 @@ async fn loss_delay_reordering_and_repetition_change_no_count() -> Result<()> {
     let load = load(&fleet)?;
     wan.set_weather(BAD_DAY);
     let before = fleet.windows()?.len();
+    let lost = || -> u64 {
+        let lanes = Lane::UDP.iter();
+        lanes.map(|lane| wan.traffic().on(*lane).lost).sum()
+    };
     until(
         "windows through bad weather",
         2 * COUNTED_DEADLINE,
-        async || Ok((fleet.windows()?.len() > before + WINDOWS).then_some(())),
+        async || {
+            // Few packets may all be lucky for a while.
+            let through = fleet.windows()?.len() > before + WINDOWS;
+            Ok((through && lost() > 0).then_some(()))
+        },
     )
     .await?;
     let report = load.stop().await?;
-    counted_once(&fleet, &report).await?;
-    let lost: u64 = Lane::UDP
-        .iter()
-        .map(|lane| wan.traffic().on(*lane).lost)
-        .sum();
-    assert!(lost > 0, "the weather was fine");
-    Ok(())
+    counted_once(&fleet, &report).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,13 +5,15 @@ mod people;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::rc::Rc;
 
 use fleet_core::Snapshot;
 use fleet_core::fleet::{Liveness, Memory, Node, NodeStatus, Phase, Report};
+use millwright_proto::ids::NodeUid;
 
 use crate::check::{self, Totals};
 use crate::cloud::{Cloud, Store};
-use crate::event::{DAY, Device, Down, Event, HOUR, MINUTE, Ms, Up};
+use crate::event::{DAY, Device, Document, Down, Event, HOUR, MINUTE, Ms, Up, WireId};
 use crate::node::Machine;
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -191,6 +193,39 @@ impl World {
         })
     }
 
+    fn arrives(&mut self, wire: WireId, message: Down) {
+        let Self {
+            shared,
+            machines,
+            cloud,
+            ..
+        } = self;
+        let open = shared.wires.get(&wire).filter(|wire| wire.device_open);
+        // A broken connection loses what was under way, or not.
+        let passes = open.filter(|wire| !wire.cut || wire.late.is_some());
+        if let Some(device) = passes.map(|wire| wire.device) {
+            check::promise(cloud, &machines[device], wire, &message, shared);
+            machines[device].touch(shared);
+            machines[device].receives(wire, message, shared);
+        }
+    }
+
+    /// An older desired state comes once more, in whatever session there is now.
+    fn again(&mut self, uid: NodeUid, document: Rc<Document>, life: u64) {
+        let Self {
+            shared, machines, ..
+        } = self;
+        let alive = shared.network.life == life;
+        let session = |device: &Device| machines[*device].agent.as_ref()?.link.live_wire();
+        let wire = shared.device_of(uid).filter(|_| alive);
+        if let Some((device, wire)) = wire.and_then(|device| Some((device, session(&device)?)))
+            && machines[device].uid == uid
+        {
+            machines[device].touch(shared);
+            machines[device].receives(wire, Down::Desired(document), shared);
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         let Self {
             shared,
@@ -224,28 +259,8 @@ impl World {
                     self.cloud_down();
                 }
             }
-            Event::ToDevice(wire, message) => {
-                let open = shared.wires.get(&wire).filter(|wire| wire.device_open);
-                // A broken connection loses what was under way, or not.
-                let passes = open.filter(|wire| !wire.cut || wire.late.is_some());
-                if let Some(device) = passes.map(|wire| wire.device) {
-                    check::promise(cloud, &machines[device], wire, &message, shared);
-                    machines[device].touch(shared);
-                    machines[device].receives(wire, message, shared);
-                }
-            }
-            Event::Again(uid, document, life) => {
-                let alive = shared.network.life == life;
-                let session = |device: &Device| machines[*device].agent.as_ref()?.link.live_wire();
-                let wire = shared.device_of(uid).filter(|_| alive);
-                if let Some((device, wire)) =
-                    wire.and_then(|device| Some((device, session(&device)?)))
-                    && machines[device].uid == uid
-                {
-                    machines[device].touch(shared);
-                    machines[device].receives(wire, Down::Desired(document), shared);
-                }
-            }
+            Event::ToDevice(wire, message) => self.arrives(wire, message),
+            Event::Again(uid, document, life) => self.again(uid, document, life),
             Event::DeviceNotices(wire) => {
                 if let Some(device) = shared.wires.get(&wire).map(|wire| wire.device) {
                     machines[device].touch(shared);

@@ -1,4 +1,5 @@
-//! Tortures the agent's stores, and the agent with them: kills, corruption, failing disks, power cuts.
+//! Tortures the agent's stores, and the agent with them: kills, corruption, failing disks, power cuts; and every
+//! decoder of what comes from outside.
 //!
 //! Every subcommand draws from one seed, prints it first, tells how far it is on standard error, and
 //! ends with one line of JSON; it fails when a promise was broken.
@@ -9,6 +10,7 @@ mod cloud;
 mod corruption;
 mod driver;
 mod faults;
+mod fuzz;
 mod kills;
 mod message;
 mod power;
@@ -40,6 +42,8 @@ enum Torture {
     Power(power::Power),
     /// Failing and full disks.
     Faults(faults::Faults),
+    /// Decoders fed with changed bytes.
+    Fuzz(fuzz::Fuzz),
     /// kill -9 of a real agent with a real cloudcore.
     AgentKills(agent::AgentKills),
     /// Failing syncs under a real agent: inference does not notice.
@@ -60,6 +64,7 @@ fn main() -> Result<()> {
         },
         Torture::Power(power) => power::run(&power, seed)?.tell(),
         Torture::Faults(faults) => faults::run(&faults, seed)?.tell(),
+        Torture::Fuzz(fuzz) => fuzz::run(&fuzz, seed)?.tell(),
         Torture::AgentKills(kills) => agent::kills(&kills, seed)?.tell(),
         Torture::AgentFaults(faults) => agent::faults(&faults, seed)?.tell(),
         Torture::Recorder(recording) => recorder::run(&recording),

@@ -62,3 +62,11 @@ fn a_full_disk_is_a_named_error_and_loses_nothing() {
     let line = torture(&["faults", "--seed", "1", "--only", "a disk filled"]);
     assert!(line.contains("a disk filled to the last byte"), "{line}");
 }
+
+#[test]
+fn no_decoder_panics_hangs_or_takes_what_it_cannot_give_back() {
+    let line = torture(&["fuzz", "--executions", "20000", "--seed", "1"]);
+    assert_eq!(figure(&line, "decoders"), 9, "{line}");
+    assert!(figure(&line, "taken") > 0, "{line}");
+    assert!(figure(&line, "refused") > 0, "{line}");
+}

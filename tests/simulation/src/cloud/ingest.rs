@@ -7,7 +7,7 @@ use fleet_core::ingest::sequence::{self, Misplaced, Place};
 use millwright_proto::ids::{Generation, NodeUid};
 
 use super::{Cloud, Crashed, Live, SessionRow, unix};
-use crate::event::{Body, Down, Fence, Hello, Outgoing, Up, WireId};
+use crate::event::{Body, Down, Fence, Hello, LineageId, Outgoing, Up, WireId};
 use crate::seam::Bug;
 use crate::shared::Shared;
 
@@ -34,6 +34,39 @@ impl Cloud {
         shared.cloud_closes(wire);
     }
 
+    /// Whether the outbox of this lineage was met before.
+    fn outbox(&self, uid: NodeUid, lineage: LineageId) -> Outbox {
+        let row = self.store.sessions.get(&uid);
+        let counted = |stream| self.store.watermarks.contains_key(&(uid, lineage, stream));
+        match row.is_some_and(|row| row.lineage == lineage) || Stream::ALL.into_iter().any(counted)
+        {
+            true => Outbox::Known,
+            false => Outbox::New,
+        }
+    }
+
+    /// Notes what a Hello says of its node.
+    fn connected(&mut self, wire: WireId, uid: NodeUid, hello: &Hello, shared: &Shared) {
+        let transport = match shared.wires.get(&wire).map(|wire| wire.transport) {
+            Some(edge_core::link::Transport::WebSocket) => Transport::WebSocket,
+            Some(edge_core::link::Transport::Quic) | None => Transport::Quic,
+        };
+        if let Some(node) = self.node_mut(uid) {
+            node.liveness = Liveness::Connected {
+                transport,
+                last_seen_ms: unix(shared.now),
+            };
+            node.memory = Memory::Whole;
+            // What it said of its slots is kept while it works on the same generation.
+            if node.report.applied != hello.applied {
+                node.report = Report {
+                    applied: hello.applied,
+                    ..Report::default()
+                };
+            }
+        }
+    }
+
     fn hello(&mut self, wire: WireId, hello: &Hello, shared: &mut Shared) -> Result<(), Crashed> {
         let uid = hello.uid;
         let phase = self.node_mut(uid).map(|node| node.phase);
@@ -46,14 +79,7 @@ impl Cloud {
         }
         let row = self.store.sessions.get(&uid);
         let lineage = hello.lineage;
-        let knows = row.is_some_and(|row| row.lineage == lineage)
-            || Stream::ALL
-                .iter()
-                .any(|stream| self.store.watermarks.contains_key(&(uid, lineage, *stream)));
-        let outbox = match knows {
-            true => Outbox::Known,
-            false => Outbox::New,
-        };
+        let outbox = self.outbox(uid, lineage);
         let presented = hello.secret.map(Vec::from).unwrap_or_default();
         let remembered = row.map(|row| Remembered {
             given: row.secret_current.as_deref(),
@@ -84,24 +110,7 @@ impl Cloud {
                 lineage,
             },
         );
-        let transport = match shared.wires.get(&wire).map(|wire| wire.transport) {
-            Some(edge_core::link::Transport::WebSocket) => Transport::WebSocket,
-            Some(edge_core::link::Transport::Quic) | None => Transport::Quic,
-        };
-        if let Some(node) = self.node_mut(uid) {
-            node.liveness = Liveness::Connected {
-                transport,
-                last_seen_ms: unix(shared.now),
-            };
-            node.memory = Memory::Whole;
-            // What it said of its slots is kept while it works on the same generation.
-            if node.report.applied != hello.applied {
-                node.report = Report {
-                    applied: hello.applied,
-                    ..Report::default()
-                };
-            }
-        }
+        self.connected(wire, uid, hello, shared);
         self.step()?;
         shared.note_cloud("welcomes", wire, term);
         let through = |stream| self.store.watermarks.get(&(uid, lineage, stream));
