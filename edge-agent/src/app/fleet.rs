@@ -8,6 +8,7 @@ use millwright_proto::ids::{BootId, InstanceId};
 use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::addresses::{self, Addresses};
 use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
@@ -38,8 +39,8 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     let storage = StorageHealth::new(layout.root().to_owned());
     let (desired, damages) = DesiredStore::open(layout);
     let clock_floor_ms = identity.clock().floor_s().saturating_mul(1000);
-    let in_force = desired.in_force();
-    let expected = in_force.map(|current| current.plan.packages.keys().cloned().collect());
+    let packages = desired.in_force().map(|current| &current.plan.packages);
+    let expected = packages.map(|packages| packages.keys().cloned().collect());
     let serving = Serving {
         clock_floor_ms,
         expected: expected.unwrap_or_default(),
@@ -86,15 +87,9 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
         storage: storage.clone(),
     };
     let running = Running::start(config, &base, parts).await;
-    let sink = OutboxSink {
-        outbox: uplink.outbox(),
-        storage,
-    };
-    let telemetry = telemetry(&base, &running, uplink.stats(), layout, sink);
-    let telemetry = tokio::spawn(telemetry.run(stop.wait()));
-    let prefix = format!("edge-agent-{}", identity.node.node);
-    let kept = Some(layout.hard_examples());
-    let pipelines = start_pipelines(config, prefix, &base, kept, &stop);
+    let telemetry = summaries(&base, &running, &uplink, storage, layout, &stop);
+    let client = format!("edge-agent-{}", identity.node.node);
+    let pipelines = start_pipelines(config, client, &base, Some(layout.hard_examples()), &stop);
 
     stop.wait().await;
     base.listeners.end().await;
@@ -106,6 +101,23 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     ended("journal", writer).await;
     uplink.end().await;
     Ok(())
+}
+
+/// Begins to write windows into the outbox.
+fn summaries(
+    base: &Base,
+    running: &Running,
+    uplink: &Uplink,
+    storage: StorageHealth,
+    layout: &Layout,
+    stop: &Stop,
+) -> JoinHandle<()> {
+    let sink = OutboxSink {
+        outbox: uplink.outbox(),
+        storage,
+    };
+    let telemetry = telemetry(base, running, uplink.stats(), layout, sink);
+    tokio::spawn(telemetry.run(stop.wait()))
 }
 
 /// Begins to open the way to the cloud.

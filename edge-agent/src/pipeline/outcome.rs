@@ -116,6 +116,20 @@ pub(super) fn confidence(output: &InferOutput, decoded: Option<&Decoded>) -> Opt
         .filter(|number| number.is_finite())
 }
 
+/// The class a model gave one input: what it found is counted by the surest detection.
+pub(super) fn class(decoded: &Decoded) -> Option<u32> {
+    let surest = |a: f32, b: f32| a.total_cmp(&b);
+    let detections = decoded.detections.iter();
+    let detected = detections.max_by(|a, b| surest(a.score, b.score));
+    let classes = decoded.classes.iter();
+    let classified = classes.max_by(|a, b| surest(a.score, b.score));
+    let anomaly = decoded.anomaly.map(u32::from);
+    detected
+        .map(|detection| detection.class)
+        .or(classified.map(|class| class.class))
+        .or(anomaly)
+}
+
 #[derive(Serialize)]
 struct Failed<'a> {
     pipeline: &'a str,

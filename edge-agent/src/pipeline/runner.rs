@@ -3,6 +3,8 @@
 //! A model without a ready worker is waited for. An input whose worker died is tried once more; so is one that was
 //! made for a version that was replaced before it was asked. An input that kills its worker twice is given up.
 
+mod again;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +24,12 @@ use super::queue::Queue;
 use super::show::Show;
 use super::sinks::Sinks;
 use super::stopped;
-use crate::serving::models::ActiveModels;
+use crate::serving::models::{self, ActiveModels};
 use crate::worker::{InferError, InferOutput, Worker};
+use again::is_final;
 
 /// Time between two tries while a model has no ready worker. Loading one takes about a second.
 const READY_RETRY: Duration = Duration::from_millis(200);
-
-/// Tries of an input whose worker died or hung. One death can be bad luck, a second one is the input.
-const DEADLY_TRIES_MAX: u32 = 2;
 
 /// Tries of an input that was made for a version that has been replaced meanwhile. Swaps are minutes apart.
 const SWAPPED_TRIES_MAX: u32 = 3;
@@ -63,7 +63,7 @@ struct Failure {
 /// An input that was answered.
 struct Answered {
     prepared: Prepared,
-    output: InferOutput,
+    answer: models::Answer,
 }
 
 impl Runner {
@@ -169,13 +169,13 @@ impl Runner {
             let error = match self.models.find(&self.model, None) {
                 Ok(worker) => {
                     self.gauge.well(Part::Model);
+                    let began = Instant::now();
                     let prepared = match self.prepare(&item.content, &worker).await {
                         Ok(prepared) => prepared,
                         Err(failure) => return Some(Err(failure)),
                     };
-                    let answer = self.models.infer(&self.model, None, &prepared.input).await;
-                    match answer {
-                        Ok(output) => return Some(Ok(Answered { prepared, output })),
+                    match self.ask(&prepared, began.elapsed()).await {
+                        Ok(answer) => return Some(Ok(Answered { prepared, answer })),
                         Err(error) => {
                             let swapped = self.is_other_now(&worker);
                             swapped_tries += u32::from(swapped);
@@ -201,6 +201,23 @@ impl Runner {
                 return None;
             }
         }
+    }
+
+    /// One request, which is counted when its answer is decoded.
+    async fn ask(
+        &self,
+        prepared: &Prepared,
+        preprocess: Duration,
+    ) -> Result<models::Answer, InferError> {
+        let asked = self
+            .models
+            .infer_observed(&self.model, None, &prepared.input, preprocess);
+        let answer = asked.await?;
+        if let Some(picture) = &prepared.picture {
+            self.models
+                .look_at_picture(&answer.output().model, picture.quality);
+        }
+        Ok(answer)
     }
 
     /// Whether another version answers now than the one an input was made for.
@@ -253,11 +270,12 @@ impl Runner {
         received: Instant,
         answered: Answered,
     ) -> Outcome {
-        let Answered { prepared, output } = answered;
+        let Answered { prepared, answer } = answered;
+        let began = Instant::now();
         let placement = prepared.picture.as_ref().map(|picture| &picture.placement);
         let decoded = match &self.decode {
             None => None,
-            Some(decode) => match decode.apply(&named(&output), placement) {
+            Some(decode) => match decode.apply(&named(answer.output()), placement) {
                 Ok(decoded) => Some(Arc::new(decoded)),
                 Err(error) => {
                     self.misread(&error);
@@ -270,6 +288,11 @@ impl Runner {
                 }
             },
         };
+        let output = answer.decoded(models::Decoded {
+            postprocess: began.elapsed(),
+            confidence: decoded.as_deref().and_then(Decoded::confidence),
+            class: decoded.as_deref().and_then(outcome::class),
+        });
         let echo = prepared.echo.as_ref().unwrap_or(echo);
         let latency = received.elapsed();
         let json = outcome::answered(&self.name, echo, &output, decoded.as_deref(), latency);
@@ -343,49 +366,4 @@ fn named(output: &InferOutput) -> Vec<NamedTensor<'_>> {
         })
     });
     tensors.collect()
-}
-
-/// Whether trying again could not help, or has been tried often enough.
-fn is_final(error: &InferError, deadly_tries: &mut u32) -> bool {
-    match error {
-        InferError::UnknownModel(_)
-        | InferError::UnknownVersion { .. }
-        | InferError::NotReady(_)
-        | InferError::Busy { .. }
-        | InferError::SequencesFull { .. } => false,
-        InferError::WorkerEnded(_) | InferError::Timeout { .. } => {
-            *deadly_tries += 1;
-            *deadly_tries >= DEADLY_TRIES_MAX
-        }
-        InferError::UnknownInput { .. }
-        | InferError::MissingInput { .. }
-        | InferError::DuplicateInput(_)
-        | InferError::UnknownOutput { .. }
-        | InferError::Datatype { .. }
-        | InferError::Shape { .. }
-        | InferError::Size { .. }
-        | InferError::Strings { .. }
-        | InferError::UnknownSequence { .. }
-        | InferError::TooLarge { .. }
-        | InferError::Refused { .. }
-        | InferError::Failed { .. } => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_input_that_kills_its_worker_twice_is_given_up_and_an_absent_model_is_waited_for() {
-        let model: millwright_proto::ids::ModelVersion = "a@1".parse().unwrap();
-        let mut tries = 0;
-        let mut check = |error: InferError, expected: bool| {
-            assert_eq!(is_final(&error, &mut tries), expected, "{error}");
-        };
-        check(InferError::NotReady(model.model.clone()), false);
-        check(InferError::WorkerEnded(model.clone()), false);
-        check(InferError::WorkerEnded(model.clone()), true);
-        check(InferError::DuplicateInput("x".to_owned()), true);
-    }
 }

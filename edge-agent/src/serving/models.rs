@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use edge_core::summary::InputSample;
+use edge_core::summary::{InputSample, Quality};
 use millwright_package::Profile;
 use millwright_proto::ids::{ModelName, ModelVersion, Version};
 use millwright_summary::ErrorClass;
@@ -300,6 +300,17 @@ impl ActiveModels {
                 recorder.input(worker.model(), InputSample::Features(row));
             });
         }
+    }
+
+    /// Counts how good a picture was of which `model` was asked.
+    pub fn look_at_picture(&self, model: &ModelVersion, quality: edge_vision::Quality) {
+        let quality = Quality {
+            brightness: quality.brightness.into(),
+            contrast: quality.contrast.into(),
+            sharpness: quality.sharpness.into(),
+        };
+        let recorder = &self.shared.recorder;
+        recorder.input(model, InputSample::Image(quality));
     }
 
     /// The replaced worker, for a request that goes on with a sequence which began there.

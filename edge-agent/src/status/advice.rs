@@ -63,26 +63,30 @@ pub fn advice(status: &Status) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(certificate) = &status.certificate {
-        if certificate.not_after_ms <= status.now_ms {
-            told.push(
-                "The certificate of this node has ended. It proves itself anew with its identity key when it \
-                 reaches the cloud; check the clock of this machine (`date`) and the connection."
-                    .to_owned(),
-            );
-        } else if certificate.not_after_ms - status.now_ms
-            < (certificate.not_after_ms - certificate.not_before_ms) / CERTIFICATE_SHORT_PART
-        {
-            let why = match &certificate.last_error {
-                Some(error) => format!("the last attempt failed: {error}"),
-                None => "it is renewed as soon as the cloud can be reached".to_owned(),
-            };
-            told.push(format!(
-                "The certificate of this node ends soon and should have been renewed by now; {why}."
-            ));
-        }
-    }
+    told.extend(certificate(status));
     told
+}
+
+fn certificate(status: &Status) -> Option<String> {
+    let certificate = status.certificate.as_ref()?;
+    if certificate.not_after_ms <= status.now_ms {
+        return Some(
+            "The certificate of this node has ended. It proves itself anew with its identity key when it \
+             reaches the cloud; check the clock of this machine (`date`) and the connection."
+                .to_owned(),
+        );
+    }
+    let life = certificate.not_after_ms - certificate.not_before_ms;
+    let left = certificate.not_after_ms - status.now_ms;
+    let why = match &certificate.last_error {
+        Some(error) => format!("the last attempt failed: {error}"),
+        None => "it is renewed as soon as the cloud can be reached".to_owned(),
+    };
+    (left < life / CERTIFICATE_SHORT_PART).then(|| {
+        format!(
+            "The certificate of this node ends soon and should have been renewed by now; {why}."
+        )
+    })
 }
 
 fn drift(facts: &ModelFacts) -> Option<String> {

@@ -133,7 +133,12 @@ async fn real_rows_are_steady_and_a_shifted_sensor_is_told_by_its_name_and_no_ot
             })
             .collect();
         let (recorder, features, after) = told(&worker, &shifted).await;
-        assert_eq!(features, [name.clone()], "{:?}", recorder.drift());
+        assert_eq!(
+            features,
+            std::slice::from_ref(name),
+            "{:?}",
+            recorder.drift()
+        );
         assert_eq!(after, ROWS_UNTIL_TOLD, "{name}");
         let others = recorder.drift().remove(0).differences;
         let others = others.iter().filter(|difference| difference.name != *name);

@@ -2,12 +2,12 @@
 
 use millwright_soak::offline::Offline;
 
-/// Three days are more than the smallest outbox holds as they were recorded.
+/// Six days are more than the smallest outbox holds as they were recorded.
 #[tokio::test]
 async fn days_offline_become_coarser_and_every_count_arrives() {
     let directory = tempfile::tempdir().unwrap();
     let run = Offline {
-        minutes: 3 * 1440,
+        minutes: 6 * 1440,
         quota_bytes: 8 * 1024 * 1024,
         group: 30,
         seed: 4,

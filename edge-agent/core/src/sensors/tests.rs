@@ -116,8 +116,11 @@ fn a_window_is_scaled_the_same_in_either_order() {
     assert_eq!(by_field(&rows, 2), turned);
 }
 
+/// When it was measured, which fields it holds, and how much later it arrived.
+type AnyPart = (i64, Vec<(usize, f64)>, i64);
+
 /// Any parts at any times and arrivals.
-fn any_parts() -> impl Strategy<Value = Vec<(i64, Vec<(usize, f64)>, i64)>> {
+fn any_parts() -> impl Strategy<Value = Vec<AnyPart>> {
     let values = prop::collection::vec((0..4_usize, -1e3..1e3), 0..4);
     prop::collection::vec((0..400_i64, values, 0..60_i64), 0..120)
 }
