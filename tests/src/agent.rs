@@ -68,7 +68,8 @@ impl AgentOptions {
 #[derive(Deserialize)]
 struct AgentAddresses {
     http: SocketAddr,
-    grpc: SocketAddr,
+    /// Absent when gRPC is off.
+    grpc: Option<SocketAddr>,
 }
 
 /// An agent with its data below one directory.
@@ -271,7 +272,7 @@ fn spawn(directory: &Path, http: SocketAddr, options: &AgentOptions) -> Result<P
 /// `edge-agent run --model DIR`: one package without any cloud.
 pub struct Trial {
     http: SocketAddr,
-    grpc: SocketAddr,
+    grpc: Option<SocketAddr>,
     data: PathBuf,
     process: Process,
 }
@@ -328,9 +329,11 @@ impl Trial {
     }
 
     /// Where its inference protocol listens for gRPC.
-    #[must_use]
-    pub fn grpc(&self) -> SocketAddr {
-        self.grpc
+    ///
+    /// # Errors
+    /// When gRPC is off.
+    pub fn grpc(&self) -> Result<SocketAddr> {
+        self.grpc.context("this agent takes no gRPC")
     }
 
     /// A client of its inference protocol.
@@ -355,7 +358,7 @@ impl Trial {
 
 fn configuration(data: &Path, http: SocketAddr, options: &AgentOptions) -> Result<String> {
     let mut yaml = format!(
-        "dataDir: {}\nhttp: {http}\nonnxruntime: {}\nsummaryWindowSeconds: {}\n",
+        "dataDir: {}\nhttp: {http}\ngrpc: 127.0.0.1:0\nonnxruntime: {}\nsummaryWindowSeconds: {}\n",
         data.display(),
         options.onnxruntime.display(),
         options.summary_window_seconds,
