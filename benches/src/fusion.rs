@@ -24,6 +24,9 @@ const LOAD: Load = Load {
 /// Ticks of the processor's clock in a second, as `/proc/<pid>/stat` counts on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// How long a row waits for a part of it.
+const JOIN_WAIT: Duration = Duration::from_millis(500);
+
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(repeats: usize) -> Result<Results> {
@@ -36,7 +39,7 @@ pub(crate) async fn run(repeats: usize) -> Result<Results> {
         let directory = tempfile::tempdir()?;
         let mut broker = Broker::start(directory.path()).await?;
         let pipeline = directory.path().join("fusion.yaml");
-        std::fs::write(&pipeline, fusion::pipeline(broker.address()))?;
+        std::fs::write(&pipeline, fusion::pipeline(broker.address(), JOIN_WAIT))?;
         let options = AgentOptions {
             pipelines: vec![pipeline],
             ..AgentOptions::quick()?
