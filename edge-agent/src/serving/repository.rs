@@ -66,8 +66,8 @@ impl Repository {
     pub(super) async fn order(&self, model: &str, wanted: Wanted) -> Result<(), Fault> {
         let Self::Own { model: own, orders } = self else {
             let message = format!(
-                "the fleet decides which models this node serves: use `fleetctl deploy {model}@VERSION` or \
-                 `fleetctl undeploy {model}` where the fleet is operated, or `edge-agent hold` to keep this node as it is"
+                "the fleet decides which models this node serves: change the deployment of `{model}` where the fleet is operated, \
+                 with `fleetctl apply` or `fleetctl delete modeldeployments`, or use `edge-agent hold` to keep this node as it is"
             );
             return Err(Fault::new(Kind::Elsewhere, message));
         };
