@@ -39,6 +39,12 @@ pub(crate) enum BackupError {
     /// Something is there already.
     #[error("{0} is not empty: choose a directory that does not exist yet")]
     NotEmpty(PathBuf),
+    /// Nothing to copy.
+    #[error("{0} is no data directory: it has no `{store}`; name the one that cloudcore serves", store = store::FILE_NAME)]
+    NoDataDir(PathBuf),
+    /// It would be lost together with what it is a copy of.
+    #[error("{0} is inside the data directory: choose a place that is not lost with it")]
+    Inside(PathBuf),
     /// A file or directory cannot be read or written.
     #[error("cannot {operation} {path}")]
     File {
@@ -71,6 +77,12 @@ pub(crate) enum BackupError {
 
 /// Copies the data directory `data_dir` to the new directory `to`.
 pub(crate) async fn backup(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
+    if !data_dir.join(store::FILE_NAME).is_file() {
+        return Err(BackupError::NoDataDir(data_dir.to_owned()));
+    }
+    if is_inside(to, data_dir)? {
+        return Err(BackupError::Inside(to.to_owned()));
+    }
     make_empty(to)?;
     let digests = store::snapshot::copy(data_dir, &to.join(store::FILE_NAME)).await?;
     let mut paths: Vec<PathBuf> = digests.into_iter().map(blob_path).collect();
@@ -89,6 +101,24 @@ pub(crate) async fn backup(data_dir: &Path, to: &Path) -> Result<(), BackupError
     }
     pki::write_private(&to.join(CHECKSUMS_FILE), text.as_bytes())?;
     Ok(())
+}
+
+/// Whether `to`, which need not be there yet, is `data_dir` or below it.
+fn is_inside(to: &Path, data_dir: &Path) -> Result<bool, BackupError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        let operation = "find";
+        move |source| BackupError::File {
+            operation,
+            path,
+            source,
+        }
+    };
+    let to = std::path::absolute(to).map_err(failed(to))?;
+    let existing = to.ancestors().find(|path| path.exists()).unwrap_or(&to);
+    let existing = existing.canonicalize().map_err(failed(existing))?;
+    let data_dir = data_dir.canonicalize().map_err(failed(data_dir))?;
+    Ok(existing.starts_with(data_dir))
 }
 
 /// Makes the data directory `data_dir` out of the backup `from`. `revoked` is the file of the directory that

@@ -120,7 +120,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 );
             }
             eprintln!(
-                "cloudcore: {} is restored to {}",
+                "cloudcore: {} is restored to {}; nodes that are ahead of it keep what they run until `fleetctl node adopt` or `fleetctl node reassert`",
                 from.display(),
                 data_dir.display()
             );

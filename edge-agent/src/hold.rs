@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::config::HoldArguments;
 use crate::data_dir::{DataDirError, Layout, READABLE, read_if_present, replace_file, sync_parent};
 use crate::identity::StoredIdentity;
-use crate::status::ask;
+use crate::status::{ask, text};
 use crate::telemetry::clock::Clock;
 
 /// How often the file is looked at: a person waits for it, and looking is one `open`.
@@ -136,8 +136,8 @@ pub fn ask(arguments: HoldArguments) -> anyhow::Result<String> {
     let node = StoredIdentity::load(&layout)?.node.node;
     let (wanted, done) = if arguments.release {
         match release(&layout)? {
-            true => (None, "goes on with what the cloud wants"),
-            false => (None, "was not held"),
+            true => (None, "goes on with what the cloud wants".to_owned()),
+            false => (None, "was not held".to_owned()),
         }
     } else {
         let since_ms = ask::wall_ms();
@@ -150,7 +150,11 @@ pub fn ask(arguments: HoldArguments) -> anyhow::Result<String> {
             until_ms: length.map(|length| since_ms.saturating_add(length)),
         };
         store(&layout, &hold)?;
-        (Some(since_ms), "keeps the versions it runs")
+        let keeps = match length {
+            Some(length) => format!("keeps the versions it runs for {}", text::span(length)),
+            None => "keeps the versions it runs until `edge-agent hold --release`".to_owned(),
+        };
+        (Some(since_ms), keeps)
     };
     let note = if !layout.is_in_use()? {
         "; no agent runs now, so it holds from its next start"

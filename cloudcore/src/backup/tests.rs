@@ -124,3 +124,25 @@ async fn nothing_that_exists_is_overwritten() {
         Err(BackupError::NotEmpty(_))
     ));
 }
+
+#[tokio::test]
+async fn what_is_no_data_directory_is_not_copied_and_no_copy_is_kept_inside_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
+    fs::create_dir(&data).unwrap();
+    assert!(matches!(
+        backup(&data, &copy).await,
+        Err(BackupError::NoDataDir(_))
+    ));
+    assert!(
+        !copy.exists(),
+        "nothing is left of a backup that was refused"
+    );
+    filled(&data).await;
+    let inside = data.join("below/copy");
+    assert!(matches!(
+        backup(&data, &inside).await,
+        Err(BackupError::Inside(_))
+    ));
+    assert!(!inside.exists());
+}

@@ -220,7 +220,7 @@ pub struct HoldArguments {
     #[arg(long, default_value = "", conflicts_with = "release")]
     pub reason: String,
     /// End by itself after this time (30m, 8h); without it, only by --release.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "release")]
+    #[arg(long = "for", value_name = "TIME", value_parser = some_time, conflicts_with = "release")]
     pub duration: Option<Duration>,
     /// End the hold.
     #[arg(long)]
@@ -307,6 +307,14 @@ impl FromStr for Label {
             }),
             Some(_) | None => Err("write it as key=value, for example line=1".to_owned()),
         }
+    }
+}
+
+/// As [`duration`], and not nothing.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("that would end at once: give a time, for example 30m".to_owned()),
+        length => Ok(length),
     }
 }
 

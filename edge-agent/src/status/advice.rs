@@ -40,7 +40,9 @@ pub fn advice(status: &Status) -> Vec<String> {
     told.extend(status.pipelines.iter().filter_map(pipeline));
     told.extend(status.models.iter().filter_map(drift));
     told.extend(status.link.as_ref().and_then(link));
-    if status.running && status.desired.generation == 0 {
+    let nothing_came =
+        status.desired.generation == 0 && status.desired.waiting_generation.is_none();
+    if status.running && nothing_came {
         told.push(
             "No desired state is in force: the node serves what it served last and gets the wish with the \
              next connection to the cloud."
@@ -190,6 +192,18 @@ mod tests {
     #[test]
     fn a_node_that_is_well_needs_nobody() {
         assert_eq!(advice(&well()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_node_whose_first_wish_waits_is_not_told_to_wait_for_it() {
+        let mut status = well();
+        status.desired = DesiredFacts {
+            generation: 0,
+            waiting_generation: Some(1),
+        };
+        let told = advice(&status);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("generation 1 has arrived"), "{told:?}");
     }
 
     #[test]

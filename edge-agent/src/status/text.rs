@@ -253,7 +253,7 @@ fn bytes(bytes: u64) -> String {
 }
 
 /// `3 h 12 min`: the two largest parts of a length in milliseconds.
-fn span(ms: u64) -> String {
+pub(crate) fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);

@@ -24,6 +24,10 @@ use crate::report::{Outcome, Progress};
 /// A kilobyte is decoded in microseconds; so long is either a loop or a machine that does something else.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
+/// How often an input has to take longer than [`ANSWER_LIMIT`] in a row: a machine that does something else seldom does
+/// so at the same input again.
+const SLOW_ANSWERS: usize = 3;
+
 /// Changes of one execution.
 const CHANGES_MAX: usize = 8;
 
@@ -79,77 +83,81 @@ macro_rules! golden {
     };
 }
 
+macro_rules! signed {
+    ($name:literal) => {
+        &[include_str!(concat!(
+            "../../../proto/package/golden/signed-by-model-signing/",
+            $name
+        ))]
+    };
+}
+
 const DECODERS: [Decoder; 9] = [
-    Decoder {
-        name: "uplink",
-        samples: golden!(
+    hex(
+        "uplink",
+        golden!(
             "uplink-hello",
             "uplink-record",
             "uplink-gap",
             "uplink-applied"
         ),
-        form: Form::Hex,
-        decode: message::<link::Uplink>,
-    },
-    Decoder {
-        name: "downlink",
-        samples: golden!(
+        message::<link::Uplink>,
+    ),
+    hex(
+        "downlink",
+        golden!(
             "downlink-welcome",
             "downlink-ack",
             "downlink-desired",
             "downlink-fenced",
             "downlink-come-back"
         ),
-        form: Form::Hex,
-        decode: message::<link::Downlink>,
-    },
-    Decoder {
-        name: "enrollment",
-        samples: golden!("enroll-request"),
-        form: Form::Hex,
-        decode: message::<link::EnrollRequest>,
-    },
-    Decoder {
-        name: "renewal",
-        samples: golden!("renew-request"),
-        form: Form::Hex,
-        decode: message::<link::RenewRequest>,
-    },
-    Decoder {
-        name: "desired-state",
-        samples: golden!("desired-document"),
-        form: Form::Hex,
-        decode: message::<link::DesiredDocument>,
-    },
-    Decoder {
-        name: "blob-request",
-        samples: golden!("blob-request"),
-        form: Form::Hex,
-        decode: message::<link::BlobRequest>,
-    },
-    Decoder {
-        name: "window",
-        samples: golden!("window"),
-        form: Form::Hex,
-        decode: window,
-    },
-    Decoder {
-        name: "manifest",
-        samples: &[include_str!(
-            "../../../proto/package/golden/signed-by-model-signing/model.yaml"
-        )],
-        form: Form::Text,
-        decode: manifest,
-    },
-    Decoder {
-        name: "signature",
-        samples: &[include_str!(
-            "../../../proto/package/golden/signed-by-model-signing/model.sig"
-        )],
-        form: Form::Text,
-        decode: signature,
-    },
+        message::<link::Downlink>,
+    ),
+    hex(
+        "enrollment",
+        golden!("enroll-request"),
+        message::<link::EnrollRequest>,
+    ),
+    hex(
+        "renewal",
+        golden!("renew-request"),
+        message::<link::RenewRequest>,
+    ),
+    hex(
+        "desired-state",
+        golden!("desired-document"),
+        message::<link::DesiredDocument>,
+    ),
+    hex(
+        "blob-request",
+        golden!("blob-request"),
+        message::<link::BlobRequest>,
+    ),
+    hex("window", golden!("window"), window),
+    text("manifest", signed!("model.yaml"), manifest),
+    text("signature", signed!("model.sig"), signature),
 ];
+
+const fn hex(name: &'static str, samples: &'static [&'static str], decode: Decode) -> Decoder {
+    let form = Form::Hex;
+    Decoder {
+        name,
+        samples,
+        form,
+        decode,
+    }
+}
+
+const fn text(name: &'static str, samples: &'static [&'static str], decode: Decode) -> Decoder {
+    let form = Form::Text;
+    Decoder {
+        name,
+        samples,
+        form,
+        decode,
+    }
+}
 
 fn message<M: prost::Message + Default>(bytes: &[u8]) -> Result<bool, String> {
     Ok(decode_body::<M>(Bytes::copy_from_slice(bytes)).is_ok())
@@ -195,9 +203,7 @@ pub(crate) fn run(fuzz: &Fuzz, seed: u64) -> Result<Outcome<Figures>> {
         let mut dice = fastrand::Rng::with_seed(seed);
         for number in 1..=fuzz.executions {
             let input = changed(&samples, &mut dice);
-            let begin = Instant::now();
-            let answer = catch_unwind(AssertUnwindSafe(|| (decoder.decode)(&input)));
-            let took = begin.elapsed();
+            let (answer, took) = decoder.answer(&input);
             figures.executions += 1;
             figures.slowest_ms = figures.slowest_ms.max(took.as_secs_f64() * 1_000.0);
             let finding = match answer {
@@ -232,6 +238,21 @@ pub(crate) fn run(fuzz: &Fuzz, seed: u64) -> Result<Outcome<Figures>> {
 const FINDINGS_MAX: usize = 20;
 
 impl Decoder {
+    /// What the decoder says of an input, and how long that takes it.
+    fn answer(&self, input: &[u8]) -> (std::thread::Result<Result<bool, String>>, Duration) {
+        let mut shortest = Duration::MAX;
+        let mut answer = Ok(Ok(false));
+        for _ in 0..SLOW_ANSWERS {
+            let begin = Instant::now();
+            answer = catch_unwind(AssertUnwindSafe(|| (self.decode)(input)));
+            shortest = shortest.min(begin.elapsed());
+            if shortest <= ANSWER_LIMIT {
+                break;
+            }
+        }
+        (answer, shortest)
+    }
+
     /// The sound inputs, each of which is taken.
     fn samples(&self) -> Result<Vec<Vec<u8>>> {
         let bytes = |text: &&str| match self.form {

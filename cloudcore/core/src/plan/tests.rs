@@ -70,6 +70,18 @@ fn fleet(nodes: &[&str]) -> Snapshot {
     snapshot
 }
 
+/// A fleet on which `m@1` is active everywhere, by the deployment `d`.
+fn running(nodes: &[&str]) -> Snapshot {
+    let mut snapshot = fleet(nodes);
+    deploy(&mut snapshot, "d", "m@1", &[]);
+    settle(&mut snapshot);
+    for name in nodes {
+        report(&mut snapshot, name, SlotState::Active);
+    }
+    settle(&mut snapshot);
+    snapshot
+}
+
 fn deploy(snapshot: &mut Snapshot, name: &str, target: &str, waves: &[u8]) {
     let name: DeploymentName = name.parse().unwrap();
     let before = snapshot.deployments.remove(&name);
@@ -129,13 +141,7 @@ fn one_wave_reaches_every_node_and_succeeds_when_all_report_active() {
 
 #[test]
 fn the_next_wave_begins_only_when_the_one_before_passed() {
-    let mut fleet = fleet(&["a", "b", "c", "d"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    for name in ["a", "b", "c", "d"] {
-        report(&mut fleet, name, SlotState::Active);
-    }
-    settle(&mut fleet);
+    let mut fleet = running(&["a", "b", "c", "d"]);
     deploy(&mut fleet, "d", "m@2", &[25]);
     settle(&mut fleet);
     let wants = |fleet: &Snapshot| ["a", "b", "c", "d"].map(|name| wanted(fleet, name).unwrap());
@@ -150,12 +156,7 @@ fn the_next_wave_begins_only_when_the_one_before_passed() {
 
 #[test]
 fn a_refusal_stops_later_waves_and_nobody_else_moves() {
-    let mut fleet = fleet(&["a", "b"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    report(&mut fleet, "a", SlotState::Active);
-    report(&mut fleet, "b", SlotState::Active);
-    settle(&mut fleet);
+    let mut fleet = running(&["a", "b"]);
     deploy(&mut fleet, "d", "m@2", &[50]);
     settle(&mut fleet);
     report(&mut fleet, "a", SlotState::Failed);
@@ -191,11 +192,7 @@ fn a_superseded_first_rollout_never_takes_the_model_away() {
 
 #[test]
 fn a_node_enrolled_later_gets_the_version_without_another_rollout() {
-    let mut fleet = fleet(&["a"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    report(&mut fleet, "a", SlotState::Active);
-    settle(&mut fleet);
+    let mut fleet = running(&["a"]);
     fleet.nodes.insert("late".parse().unwrap(), node("late"));
     settle(&mut fleet);
     assert_eq!(wanted(&fleet, "late").as_deref(), Some("1"));
@@ -204,12 +201,7 @@ fn a_node_enrolled_later_gets_the_version_without_another_rollout() {
 
 #[test]
 fn a_late_node_waits_for_the_last_wave_of_a_moving_rollout() {
-    let mut fleet = fleet(&["a", "b"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    report(&mut fleet, "a", SlotState::Active);
-    report(&mut fleet, "b", SlotState::Active);
-    settle(&mut fleet);
+    let mut fleet = running(&["a", "b"]);
     deploy(&mut fleet, "d", "m@2", &[50]);
     fleet.nodes.insert("late".parse().unwrap(), node("late"));
     settle(&mut fleet);

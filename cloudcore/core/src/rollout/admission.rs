@@ -6,7 +6,8 @@
 //! superseded rollouts and fallbacks too; `simulation.rs` asserts it.
 //!
 //! A node that restarts looks like one that changes: a site that comes back after a power cut must not
-//! change as a whole. So what changes already moves on only as far as the budget has places for it.
+//! change as a whole. So does one that tries again what it refused, because another model gave it a new
+//! generation. So what changes already moves on only as far as the budget has places for it.
 //!
 //! A node that an operator makes follow the cloud again takes a place too, whatever it is to get: what it runs
 //! is not what the store says.
@@ -148,7 +149,7 @@ enum Change {
     No,
     /// It was told a version that nobody saw active on it.
     Surely,
-    /// It had the version active before: it restarts, or was moved away and back.
+    /// It had the version active before, or refused it: it restarts, tries again, or was moved away and back.
     Perhaps,
 }
 
@@ -176,8 +177,10 @@ fn change(case: Case<'_>, current: &Rollout, name: &NodeName, node: &Node) -> Ch
         return Change::No;
     }
     // An older rollout's verdict is not enough: the node may have been moved away and back since.
-    let passed = |rollout: &Rollout| has_passed(rollout, name, node, &told);
-    match case.history.values().any(passed) {
+    let judged = |rollout: &Rollout| {
+        rollout.target == told && rollout.verdict(name) != Verdict::Inconclusive
+    };
+    match case.history.values().any(judged) {
         true => Change::Perhaps,
         false => Change::Surely,
     }

@@ -93,7 +93,8 @@ impl Verdict {
     }
 }
 
-fn refusal(node: &Node, target: &ModelVersion) -> String {
+/// In which words `node` refused `target`.
+pub(super) fn refusal(node: &Node, target: &ModelVersion) -> String {
     let refused = |slot: &&SlotReport| slot.state == SlotState::Failed;
     match slot_at(node, target).filter(refused) {
         Some(slot) => format!("{target} was refused: {}: {}", slot.reason, slot.message),

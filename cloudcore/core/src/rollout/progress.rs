@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millwright_proto::ids::{DeploymentName, ModelVersion, NodeName, Version};
+use millwright_proto::ids::{DeploymentName, NodeName, Version};
 
 use super::admission::admit;
 use super::gate::{self, Told, Verdict};
@@ -105,6 +105,9 @@ fn current(case: Case<'_>, progress: &mut Progress) -> Option<(u64, Rollout)> {
 
 /// A refusal overrules the pass that an ended rollout remembers: else a node that gave a version up
 /// would be sent back to it as to one that is proven there, and so on without end.
+///
+/// One that comes after its rollout ended is remembered too: a node tries again under its next generation,
+/// be it that only another model moved, and without the verdict it would look like one that the budget let change.
 fn overrule(case: Case<'_>, current: u64, rollout: &mut Rollout, progress: &mut Progress) {
     for (name, node) in case.nodes {
         let Some(told) = gate::told(node, &rollout.target.model) else {
@@ -113,25 +116,48 @@ fn overrule(case: Case<'_>, current: u64, rollout: &mut Rollout, progress: &mut 
         if gate::evidence(node, &told) != Some(Verdict::Fail) {
             continue;
         }
-        let overruled = (
-            Verdict::Fail,
-            format!("{told} was given up after it had passed"),
-        );
-        if rollout.phase != Phase::Progressing && remembers_pass(rollout, name, &told) {
-            rollout.nodes.insert((*name).clone(), overruled.clone());
+        let mut of_version = rollout.target == told;
+        // While it moves its own gates judge it.
+        if of_version
+            && rollout.phase != Phase::Progressing
+            && let Some(refused) = refused(rollout, name, node, Newest::Yes)
+        {
+            rollout.nodes.insert((*name).clone(), refused);
         }
-        for (number, older) in case.history.range(..current) {
-            if remembers_pass(older, name, &told) {
+        let older = case.history.range(..current).rev();
+        for (number, older) in older.filter(|(_, older)| older.target == told) {
+            let newest = if of_version { Newest::No } else { Newest::Yes };
+            of_version = true;
+            if let Some(refused) = refused(older, name, node, newest) {
                 let written = progress.written.entry(*number);
                 let ended = written.or_insert_with(|| older.clone());
-                ended.nodes.insert((*name).clone(), overruled.clone());
+                ended.nodes.insert((*name).clone(), refused);
             }
         }
     }
 }
 
-fn remembers_pass(rollout: &Rollout, name: &NodeName, told: &ModelVersion) -> bool {
-    rollout.target == *told && rollout.verdict(name) == Verdict::Pass
+/// Whether a rollout is the newest one of its version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Newest {
+    Yes,
+    No,
+}
+
+/// The verdict that an ended rollout is given when the node refuses its version; `None` leaves it as it is.
+fn refused(
+    ended: &Rollout,
+    name: &NodeName,
+    node: &Node,
+    newest: Newest,
+) -> Option<(Verdict, String)> {
+    let target = &ended.target;
+    let why = match ended.verdict(name) {
+        Verdict::Pass => format!("{target} was given up after it had passed"),
+        Verdict::Inconclusive if newest == Newest::Yes => gate::refusal(node, target),
+        Verdict::Inconclusive | Verdict::Fail => return None,
+    };
+    Some((Verdict::Fail, why))
 }
 
 #[derive(PartialEq, Eq)]

@@ -209,20 +209,19 @@ impl Machine {
         watermarks: &[(Stream, u64)],
         shared: &mut Shared,
     ) -> Result<(), Killed> {
-        let Some(agent) = &self.agent else {
-            return Ok(());
-        };
-        let mut changes = Vec::new();
+        // One after the other: each decision on a loss builds on the totals that the one before left.
         for (stream, through) in watermarks {
-            changes.extend(agent.outbox.ledger.welcome(*stream, *through));
+            let Some(agent) = &self.agent else {
+                return Ok(());
+            };
+            let changes = agent.outbox.ledger.welcome(*stream, *through);
+            let changes = self.declared(changes, shared);
+            self.commit(&changes, &[], shared)?;
         }
-        let changes = self.declared(changes, shared);
         self.step()?;
         self.disk.outbox.secret = Some(secret);
         self.disk.outbox.worked = Some(transport);
-        self.write(&changes, &[], shared);
         self.step()?;
-        self.take_over(&changes);
         if let Some(agent) = &mut self.agent {
             agent.outbox.cursor = agent.outbox.ledger.cursor();
         }

@@ -33,11 +33,7 @@ fn a_node_ahead_of_the_cloud_is_left_alone_until_an_operator_decides() {
 
 /// Node `a` was told `m@1` and reports generation 40 of a cloud nobody remembers, running `m@3`.
 fn ahead_with_3() -> (Snapshot, NodeName) {
-    let mut fleet = fleet(&["a"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    report(&mut fleet, "a", SlotState::Active);
-    settle(&mut fleet);
+    let mut fleet = running(&["a"]);
     let name: NodeName = "a".parse().unwrap();
     let node = fleet.nodes.get_mut(&name).unwrap();
     node.report.applied = Some((Generation::new(40), Digest::of(b"unknown")));
@@ -148,13 +144,7 @@ fn other_content_under_a_stored_generation_is_ahead_too_and_a_jump_is_bounded() 
 
 #[test]
 fn a_restored_cloud_rolls_out_past_a_node_it_has_not_heard_and_names_it() {
-    let mut fleet = fleet(&["a", "b"]);
-    deploy(&mut fleet, "d", "m@1", &[]);
-    settle(&mut fleet);
-    for name in ["a", "b"] {
-        report(&mut fleet, name, SlotState::Active);
-    }
-    settle(&mut fleet);
+    let mut fleet = running(&["a", "b"]);
     let unheard: NodeName = "a".parse().unwrap();
     fleet.nodes.get_mut(&unheard).unwrap().memory = Memory::Restored;
     let added = node("c");
