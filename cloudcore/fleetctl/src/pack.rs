@@ -209,7 +209,7 @@ impl<'a> Build<'a> {
             &described,
             self.pictures.as_ref(),
         )?;
-        self.check_class(&draft)?;
+        self.check_outputs(&draft)?;
         let recorded = self.record(&mut draft)?;
         self.write_manifest(&draft)?;
 
@@ -264,28 +264,31 @@ impl<'a> Build<'a> {
         PackError::Agent(message)
     }
 
-    fn check_class(&self, draft: &Draft<'_>) -> Result<(), PackError> {
-        let Some(class) = &self.args.class else {
-            return Ok(());
-        };
-        let wrong = |problem: String| Err(PackError::flag("--class", problem));
-        match draft.outputs.iter().find(|spec| spec.name == *class) {
-            Some(spec) if spec.datatype == Datatype::Bytes => {
-                wrong(format!("output `{class}` is text"))
-            }
-            Some(_) => Ok(()),
-            None => {
-                let known: Vec<String> = draft
-                    .outputs
-                    .iter()
-                    .map(|spec| format!("`{}`", spec.name))
-                    .collect();
-                wrong(format!(
-                    "the model has no output `{class}`; its outputs are {}",
-                    known.join(", ")
-                ))
-            }
+    /// Outputs that flags name are there and are numbers.
+    fn check_outputs(&self, draft: &Draft<'_>) -> Result<(), PackError> {
+        let confidence = self.args.confidence.as_ref().map(|flag| &flag.output);
+        let named = [
+            ("--class", self.args.class.as_ref()),
+            ("--confidence", confidence),
+        ];
+        for (flag, output) in named {
+            let Some(output) = output else {
+                continue;
+            };
+            let known = draft.outputs.iter().map(|spec| format!("`{}`", spec.name));
+            let problem = match draft.outputs.iter().find(|spec| spec.name == *output) {
+                Some(spec) if spec.datatype == Datatype::Bytes => {
+                    format!("output `{output}` is text, not numbers")
+                }
+                Some(_) => continue,
+                None => format!(
+                    "the model has no output `{output}`; its outputs are {}",
+                    known.collect::<Vec<_>>().join(", ")
+                ),
+            };
+            return Err(PackError::flag(flag, problem));
         }
+        Ok(())
     }
 
     fn write_manifest(&self, draft: &Draft<'_>) -> Result<Manifest, PackError> {

@@ -60,7 +60,7 @@ pub(crate) enum PackError {
     /// Lengths nobody told.
     #[error(
         "input `{input}` has shape {shape:?}, where each request decides the lengths of -1. Say which to run it with: \
-         --shape {input}={example} (the first -1 may stay: it is run with 1), or give inputs with --golden"
+         --shape {input}={example}, or give inputs with --golden"
     )]
     Open {
         input: String,

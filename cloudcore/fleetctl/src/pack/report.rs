@@ -116,18 +116,17 @@ impl Report {
                 )?;
             }
         }
-        for set in &self.golden {
+        for (file, outputs, off) in sets(&self.golden) {
+            let outputs = counted(outputs, "output");
+            let off = short(off);
             writeln!(
                 to,
-                "  {:<8} {}: `{}` came out again, at most {} off",
-                "golden",
-                set.file,
-                set.output,
-                short(set.max_absolute)
+                "  {:<8} {file}: {outputs} came out again, at most {off} off",
+                "golden"
             )?;
         }
         if let Some(profile) = &self.profile {
-            writeln!(to, "  {:<8} {}", "profile", counted(profile))?;
+            writeln!(to, "  {:<8} {}", "profile", contents(profile))?;
         }
         let Run {
             with,
@@ -136,20 +135,16 @@ impl Report {
             ready,
             measured,
         } = &self.run;
-        let threads = if *threads == 1 {
-            "1 thread".to_owned()
-        } else {
-            format!("{threads} threads")
-        };
+        let threads = counted(usize::from(*threads), "thread");
         writeln!(
             to,
-            "  {:<8} p50 {}, p90 {}, p99 {}, slowest {} of {} runs with {with}, {} with {threads}",
+            "  {:<8} p50 {}, p90 {}, p99 {}, slowest {} of {} with {with}; {} with {threads}",
             "latency",
             time(measured.p50_us),
             time(measured.p90_us),
             time(measured.p99_us),
             time(measured.max_us),
-            measured.runs,
+            counted(measured.runs as usize, "run"),
             ready.provider
         )?;
         let memory = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), bytes);
@@ -170,16 +165,46 @@ impl Report {
     }
 }
 
+/// The golden sets in their order, each with how many outputs were compared and the largest difference.
+fn sets(differences: &[GoldenDifference]) -> Vec<(&str, usize, f64)> {
+    let mut sets: Vec<(&str, usize, f64)> = Vec::new();
+    for difference in differences {
+        match sets.last_mut() {
+            Some((file, outputs, off)) if *file == difference.file => {
+                *outputs += 1;
+                *off = off.max(difference.max_absolute);
+            }
+            Some(_) | None => sets.push((&difference.file, 1, difference.max_absolute)),
+        }
+    }
+    sets
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// What of the samples the profile holds.
-fn counted(profile: &Counts) -> String {
+fn contents(profile: &Counts) -> String {
+    let part = |count: usize, text: String| (count > 0).then_some(text);
+    let (rows, pictures) = (
+        counted(profile.rows, "row"),
+        counted(profile.pictures, "picture"),
+    );
+    let (features, answers) = (
+        counted(profile.features, "feature"),
+        counted(profile.confidences, "answer"),
+    );
+    let classes = counted(profile.classes, "answer");
     let parts = [
-        (profile.features > 0)
-            .then(|| format!("{} features of {} rows", profile.features, profile.rows)),
-        (profile.pictures > 0)
-            .then(|| format!("light and sharpness of {} pictures", profile.pictures)),
-        (profile.confidences > 0)
-            .then(|| format!("the confidence of {} answers", profile.confidences)),
-        (profile.classes > 0).then(|| format!("the class of {} answers", profile.classes)),
+        part(profile.features, format!("{features} of {rows}")),
+        part(
+            profile.pictures,
+            format!("light and sharpness of {pictures}"),
+        ),
+        part(profile.confidences, format!("the confidence of {answers}")),
+        part(profile.classes, format!("the class of {classes}")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     parts.join(", ")
@@ -215,4 +240,38 @@ pub(super) fn machine() -> String {
 /// Files and bytes of a package.
 pub(super) fn size(package: &PackageDirectory) -> (usize, u64) {
     (package.files.entries().len(), package.files.size_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_sets_are_told_by_file_with_the_largest_difference() {
+        let off = |file: &str, max_absolute| GoldenDifference {
+            file: file.to_owned(),
+            output: "y".to_owned(),
+            max_absolute,
+        };
+        let told = [off("a", 0.5), off("a", 0.25), off("b", 0.0)];
+        assert_eq!(sets(&told), [("a", 2, 0.5), ("b", 1, 0.0)]);
+    }
+
+    #[test]
+    fn times_and_counts_read_as_people_say_them() {
+        assert_eq!(
+            [70, 1230, 10_000, 104_500].map(time),
+            ["0.07 ms", "1.23 ms", "10 ms", "104 ms"]
+        );
+        let profile = Counts {
+            features: 9,
+            rows: 1,
+            ..Counts::default()
+        };
+        assert_eq!(contents(&profile), "9 features of 1 row");
+        assert_eq!(
+            (short(0.0), short(0.00123)),
+            ("0".to_owned(), "1.2e-3".to_owned())
+        );
+    }
 }

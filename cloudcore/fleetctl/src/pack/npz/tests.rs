@@ -83,10 +83,7 @@ fn what_no_model_takes_is_refused_with_what_to_save_instead() {
         ),
         (b"<html>".to_vec(), "cut off"),
         (b"<html><body>".to_vec(), "begins with something else"),
-        (
-            npy(&"(".repeat(4000), "False", "(1,)", &[]),
-            "no array of NumPy",
-        ),
+        (npy(&"(".repeat(4000), "False", "(1,)", &[]), "records"),
         (
             npy(&" ".repeat(5000), "False", "(1,)", &[]),
             "header is too long",
