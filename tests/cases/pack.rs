@@ -242,7 +242,10 @@ fn data_that_does_not_fit_is_named_and_leaves_no_package() -> Result<()> {
     packing.check_refused(&["--class", "kind"], &["--class", "`label`"])?;
     packing.check_refused(&["--shape", "sensors=1x8"], &["[-1, 9]"])?;
     packing.check_refused(&["--state", "sensors=none"], &["no output `none`"])?;
-    packing.check_refused(&["--memory-mib", "1"], &["packed@1.0.0"])?;
+    packing.check_refused(
+        &["--memory-mib", "1"],
+        &["--memory-mib 1: the model does not open"],
+    )?;
     packing.check_refused(&["--agent", "/nowhere/edge-agent"], &["--agent FILE"])?;
     Ok(())
 }

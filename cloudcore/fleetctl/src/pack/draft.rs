@@ -208,6 +208,11 @@ impl<'a> Draft<'a> {
                 state.datatype, state.shape
             )?;
         }
+        self.write_data(to)
+    }
+
+    /// Golden sets, confidence, profile and limits.
+    fn write_data(&self, to: &mut String) -> std::fmt::Result {
         if !self.golden.is_empty() {
             writeln!(to, "  golden:")?;
         }

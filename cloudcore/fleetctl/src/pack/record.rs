@@ -35,7 +35,7 @@ impl<'a> Build<'a> {
             draft.check_closed()?;
         }
         self.write_manifest(draft)?;
-        let (mut probe, _) = self.agent.probe(&self.package())?;
+        let (mut probe, _) = self.open()?;
 
         let mut trial = (None, "zeros".to_owned());
         if golden.is_empty() {
@@ -69,6 +69,18 @@ impl<'a> Build<'a> {
             draft.profile = Some(PROFILE_FILE.to_owned());
         }
         Ok(Recorded { trial, profile })
+    }
+
+    /// Opens the package as it stands.
+    fn open(&self) -> Result<(Probe<'_>, Ready), PackError> {
+        let opened = self.agent.probe(&self.package());
+        opened.map_err(|error| match (error, self.args.memory_mib) {
+            (PackError::Agent(message), Some(mib)) if message.contains("alloc") => PackError::flag(
+                format!("--memory-mib {mib}"),
+                format!("the model does not open with so little: {message}"),
+            ),
+            (error, _) => error,
+        })
     }
 
     fn answer(
@@ -171,7 +183,7 @@ impl<'a> Build<'a> {
             },
             other => other,
         };
-        let (mut probe, ready) = self.agent.probe(&self.package()).map_err(golden)?;
+        let (mut probe, ready) = self.open().map_err(golden)?;
         self.bar.set_message("measuring");
         let ask = Ask::Measure {
             inputs: recorded.trial.0.clone(),
