@@ -20,8 +20,8 @@ use crate::worker::WorkerSettings;
 
 pub use arguments::{
     Arguments, Command, EnrollArguments, HardExampleArguments, HardExampleCommand, HoldArguments,
-    Label, LogFormat, NodeArguments, OutputFormat, PipelineCheckArguments, PipelineCommand,
-    RunArguments, StatusArguments,
+    Label, LogFormat, ModelCommand, ModelDescribeArguments, ModelProbeArguments, NodeArguments,
+    OutputFormat, PipelineCheckArguments, PipelineCommand, RunArguments, StatusArguments,
 };
 use endpoints::endpoints;
 pub use endpoints::{Endpoints, GRPC_PORT, Listen, SOCKET_MODE, SocketSetting};

@@ -29,6 +29,7 @@ pub mod journal;
 pub mod link;
 pub mod local;
 pub mod pipeline;
+pub mod probe;
 pub mod renew;
 pub mod serving;
 pub mod status;

@@ -8,7 +8,7 @@ use clap::Parser;
 use edge_agent::config::{
     Arguments, Command, EnrollArguments, LogFormat, PipelineCommand, RunArguments, RunConfig,
 };
-use edge_agent::{app, enroll, hard_examples, hold, pipeline, status, worker};
+use edge_agent::{app, enroll, hard_examples, hold, pipeline, probe, status, worker};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Pipeline(PipelineCommand::Check(arguments)) => {
             pipeline::check::run(&arguments).map(|told| println!("{told}"))
         }
+        Command::Model(command) => block_on(probe::run(command)),
         Command::HardExamples(arguments) => {
             hard_examples::ask::run(arguments).map(|told| println!("{told}"))
         }

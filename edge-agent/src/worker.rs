@@ -26,7 +26,7 @@ pub mod golden;
 pub mod host;
 mod ipc;
 pub(crate) mod numbers;
-mod protocol;
+pub(crate) mod protocol;
 mod requests;
 mod runtime;
 pub mod sandbox;

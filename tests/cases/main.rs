@@ -8,6 +8,7 @@ mod identity;
 mod insight;
 mod lifecycle;
 mod operations;
+mod pack;
 mod pipelines;
 mod refusals;
 mod storm;

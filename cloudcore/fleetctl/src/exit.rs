@@ -7,6 +7,7 @@ use crate::commands::apply::ApplyError;
 use crate::commands::push::PushError;
 use crate::commands::rollout::RolloutEnd;
 use crate::context::ContextError;
+use crate::pack::PackError;
 use crate::package::PackageError;
 
 /// The table that `fleetctl --help` shows.
@@ -67,6 +68,7 @@ impl Exit {
                     })
                     .or_else(|| cause.downcast_ref::<ApplyError>().map(|_| Self::Refused))
                     .or_else(|| cause.downcast_ref::<PackageError>().map(|_| Self::Refused))
+                    .or_else(|| cause.downcast_ref::<PackError>().map(|_| Self::Refused))
             })
             .unwrap_or(Self::Failed)
     }

@@ -7,7 +7,7 @@
 //! ```text
 //! cli -> commands/* -> client (HTTP) -> cloudcore
 //!            |  \
-//!            |   package (a package directory: read, check)
+//!            |   package (a package directory: read, check) <- pack (made of an ONNX file, with the help of edge-agent)
 //!            v
 //!          output (table, wide, json, yaml, name) <- view/* (columns and details per kind)
 //! ```
@@ -21,6 +21,7 @@ mod context;
 mod exit;
 mod kinds;
 mod output;
+mod pack;
 mod package;
 mod private_file;
 mod view;

@@ -4,7 +4,7 @@
 //! a model may be larger than memory.
 
 mod golden;
-mod onnx;
+pub(crate) mod onnx;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -20,7 +20,7 @@ use millwright_package::{
 use millwright_proto::digest::Hasher;
 use thiserror::Error;
 
-pub(crate) use self::golden::GoldenError;
+pub(crate) use self::golden::{GOLDEN_BYTES_MAX, GoldenError, datatype};
 pub(crate) use self::onnx::OnnxError;
 
 /// Bytes hashed at a time.
@@ -66,14 +66,14 @@ pub(crate) enum PackageError {
     #[error("{} cannot be a golden set of this model", path.display())]
     Golden { path: PathBuf, source: GoldenError },
     /// The signature is for other content.
-    #[error("{}: {problem}: sign the package again with `fleetctl model pack {} --key KEY`", path.display(), directory.display())]
+    #[error("{}: {problem}: sign the package again with `fleetctl model sign {} --key KEY`", path.display(), directory.display())]
     Signature {
         path: PathBuf,
         directory: PathBuf,
         problem: Box<VerifyError>,
     },
     /// There is no signature.
-    #[error("{0} is not signed: run `fleetctl model pack {0} --key KEY` first", path.display())]
+    #[error("{0} is not signed: run `fleetctl model sign {0} --key KEY` first", path.display())]
     Unsigned { path: PathBuf },
 }
 

@@ -55,6 +55,9 @@ pub enum Command {
     /// Look at pipelines before they run.
     #[command(subcommand)]
     Pipeline(PipelineCommand),
+    /// Look at a model and try it on this machine.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// See and copy the inputs that models found hard.
     HardExamples(HardExampleArguments),
     /// Hold one loaded model; the agent starts this itself.
@@ -247,6 +250,40 @@ pub struct PipelineCheckArguments {
     /// A model package: say whether the pipelines fit it, too.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+}
+
+/// What to do with a model.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Open an ONNX file in a worker and tell its inputs and outputs, as JSON.
+    Describe(ModelDescribeArguments),
+    /// Open a package in a worker, run its golden sets, and answer what is asked on standard input;
+    /// `fleetctl model pack` uses it.
+    #[command(hide = true)]
+    Probe(ModelProbeArguments),
+}
+
+/// Flags of `edge-agent model describe`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  edge-agent model describe detector.onnx | jq .inputs")]
+pub struct ModelDescribeArguments {
+    /// The model. The worker that opens it may read the directory it is in, and nothing else.
+    pub file: PathBuf,
+    /// Shared library of ONNX Runtime (libonnxruntime.so, 1.24 or later).
+    #[arg(long, env = "EDGE_AGENT_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// Flags of `edge-agent model probe`.
+#[derive(Clone, Debug, Args)]
+pub struct ModelProbeArguments {
+    /// The package; its signature is not looked at.
+    pub directory: PathBuf,
+    /// Shared library of ONNX Runtime (libonnxruntime.so, 1.24 or later).
+    #[arg(long, env = "EDGE_AGENT_ONNXRUNTIME", value_name = "FILE")]
+    pub onnxruntime: Option<PathBuf>,
 }
 
 /// Flags of `edge-agent hard-examples`.

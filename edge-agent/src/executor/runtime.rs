@@ -86,7 +86,7 @@ impl Runtime {
     }
 
     /// The thread that starts workers; looks for the library again when it was missing.
-    pub(super) fn host(&mut self) -> Result<WorkerHost, Failure> {
+    pub(crate) fn host(&mut self) -> Result<WorkerHost, Failure> {
         if self.problem().is_some() || self.library().is_some_and(|library| !library.is_file()) {
             self.look();
         }

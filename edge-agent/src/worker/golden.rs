@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millwright_package::{Datatype, Golden};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
@@ -149,27 +150,7 @@ fn read(directory: &Path, golden: &Golden) -> Result<(Vec<Tensor>, Vec<Tensor>),
         )));
     }
     let bytes = Bytes::from(std::fs::read(&path).map_err(|error| refused(error.to_string()))?);
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
-    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-    for (key, view) in file.iter() {
-        let (side, name) = match (key.strip_prefix("input/"), key.strip_prefix("output/")) {
-            (Some(name), _) => (&mut inputs, name),
-            (None, Some(name)) => (&mut outputs, name),
-            (None, None) => {
-                return Err(refused(format!(
-                    "tensor `{key}` is called neither input/<name> nor output/<name>"
-                )));
-            }
-        };
-        let datatype = datatype_of(view.dtype())
-            .ok_or_else(|| refused(format!("tensor `{key}` has type {:?}", view.dtype())))?;
-        side.push(Tensor {
-            name: name.to_owned(),
-            datatype,
-            shape: view.shape().to_vec(),
-            data: bytes.slice_ref(view.data()),
-        });
-    }
+    let (inputs, mut outputs) = tensors(&bytes).map_err(refused)?;
     outputs.sort_by(|one, other| one.name.cmp(&other.name));
     if outputs.is_empty() {
         return Err(refused(
@@ -177,6 +158,48 @@ fn read(directory: &Path, golden: &Golden) -> Result<(Vec<Tensor>, Vec<Tensor>),
         ));
     }
     Ok((inputs, outputs))
+}
+
+/// The tensors `input/<name>` and those `output/<name>` of a safetensors file. The error is for people.
+pub(crate) fn tensors(bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<Tensor>), String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for (key, view) in file.iter() {
+        let (side, name) = match (key.strip_prefix("input/"), key.strip_prefix("output/")) {
+            (Some(name), _) => (&mut inputs, name),
+            (None, Some(name)) => (&mut outputs, name),
+            (None, None) => {
+                return Err(format!(
+                    "tensor `{key}` is called neither input/<name> nor output/<name>"
+                ));
+            }
+        };
+        let datatype = datatype_of(view.dtype())
+            .ok_or_else(|| format!("tensor `{key}` has type {:?}", view.dtype()))?;
+        side.push(Tensor {
+            name: name.to_owned(),
+            datatype,
+            shape: view.shape().to_vec(),
+            data: bytes.slice_ref(view.data()),
+        });
+    }
+    Ok((inputs, outputs))
+}
+
+/// The outputs of an answer as such a file, and the names of those it cannot hold. The error is for people.
+pub(crate) fn answers(outputs: &[Tensor]) -> Result<(Vec<u8>, Vec<String>), String> {
+    let (mut views, mut left_out) = (Vec::new(), Vec::new());
+    for tensor in outputs {
+        let Some(dtype) = dtype_of(tensor.datatype) else {
+            left_out.push(tensor.name.clone());
+            continue;
+        };
+        let view = TensorView::new(dtype, tensor.shape.clone(), &tensor.data)
+            .map_err(|error| format!("output `{}`: {error}", tensor.name))?;
+        views.push((format!("output/{}", tensor.name), view));
+    }
+    let file = safetensors::serialize(views, None).map_err(|error| error.to_string())?;
+    Ok((file, left_out))
 }
 
 fn compare(
@@ -243,6 +266,26 @@ fn datatype_of(dtype: Dtype) -> Option<Datatype> {
         Dtype::F64 => Datatype::Fp64,
         // Eight-bit and smaller floats, which the protocol has no name for; the enum may grow.
         _ => return None,
+    })
+}
+
+/// `None` for strings.
+fn dtype_of(datatype: Datatype) -> Option<Dtype> {
+    Some(match datatype {
+        Datatype::Bool => Dtype::BOOL,
+        Datatype::Uint8 => Dtype::U8,
+        Datatype::Uint16 => Dtype::U16,
+        Datatype::Uint32 => Dtype::U32,
+        Datatype::Uint64 => Dtype::U64,
+        Datatype::Int8 => Dtype::I8,
+        Datatype::Int16 => Dtype::I16,
+        Datatype::Int32 => Dtype::I32,
+        Datatype::Int64 => Dtype::I64,
+        Datatype::Fp16 => Dtype::F16,
+        Datatype::Bf16 => Dtype::BF16,
+        Datatype::Fp32 => Dtype::F32,
+        Datatype::Fp64 => Dtype::F64,
+        Datatype::Bytes => return None,
     })
 }
 

@@ -15,10 +15,12 @@ use millwright_package::{Manifest, StateSpec};
 use millwright_proto::ids::ModelVersion;
 use tokio::sync::{mpsc, oneshot};
 
-use super::protocol::{self, Answer, Load, LoadFailure, REGION_BYTES, SLOTS, Shape, StatePort};
+use super::protocol::{
+    self, Answer, Load, LoadFailure, Ports, REGION_BYTES, SLOTS, Shape, StatePort,
+};
 use super::sandbox::Gap;
 use super::signature::Signature;
-use super::terms::{Footing, Terms, WorkerSettings};
+use super::terms::{Computing, Footing, Terms, WorkerSettings};
 use super::{Worker, WorkerError};
 
 /// Longest time from starting the process to an open model. A 500 MB model on an SD card takes about
@@ -78,6 +80,15 @@ struct Start {
     started: oneshot::Sender<std::io::Result<Child>>,
 }
 
+/// A process that has answered whether its model is open.
+struct Opened {
+    child: Child,
+    socket: AsyncControlSocket,
+    region: Region,
+    gaps: Vec<Gap>,
+    answer: Answer,
+}
+
 impl WorkerHost {
     /// Starts the thread.
     ///
@@ -107,49 +118,74 @@ impl WorkerHost {
     /// [`WorkerError`] says what is missing or wrong and how to fix it. The process is gone then.
     pub async fn spawn(&self, spec: WorkerSpec) -> Result<Arc<Worker>, WorkerError> {
         let load = self.load(&spec)?;
-        let region = Region::create(REGION_BYTES)?;
-        let (ours, theirs) = ControlSocket::pair()?;
-        let socket = AsyncControlSocket::new(ours)?;
-        let child = self.start_process(theirs).await?;
-        let loading = tokio::time::timeout(LOAD_LIMIT, converse(socket, &region, &load));
-        let outcome = match loading.await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(WorkerError::LoadTimeout {
-                model: spec.model.clone(),
-                limit_s: LOAD_LIMIT.as_secs(),
-            }),
-        };
-        let (socket, gaps, answer) = match outcome {
-            Ok(answered) => answered,
-            Err(error) => {
-                // The socket is closed by now, and the process was told to end by that.
-                let end = super::reap(child).await;
-                return Err(match error {
-                    WorkerError::Control(_) => WorkerError::EndedLoading {
-                        model: spec.model,
-                        end,
-                    },
-                    other => other,
-                });
-            }
-        };
-        let agreed = judge(answer, gaps, &spec, &load);
+        let opened = self.open(&spec.model, &load).await?;
+        let agreed = agree(opened.answer, opened.gaps, &spec, &load);
         match agreed {
             Ok((signature, footing)) => {
-                let memory = region.into_parts(SLOTS)?;
+                let memory = opened.region.into_parts(SLOTS)?;
                 Ok(Worker::new(
                     (spec, signature, footing),
                     self.settings.memory_bytes,
-                    socket,
+                    opened.socket,
                     memory,
-                    child,
+                    opened.child,
                     self.clone(),
                 ))
             }
             Err(error) => {
-                drop(socket);
-                super::reap(child).await;
+                drop(opened.socket);
+                super::reap(opened.child).await;
                 Err(error)
+            }
+        }
+    }
+
+    /// Opens the model file of `spec` in a worker of its own and tells what it declares by itself. Of the manifest
+    /// only the file and the limits count; the worker is gone afterwards.
+    ///
+    /// # Errors
+    /// As [`WorkerHost::spawn`], but for the agreement with the manifest.
+    pub(crate) async fn describe(&self, spec: &WorkerSpec) -> Result<Ports, WorkerError> {
+        let load = self.load(spec)?;
+        let opened = self.open(&spec.model, &load).await?;
+        let declared = declared(opened.answer, spec, &load);
+        drop(opened.socket);
+        super::reap(opened.child).await;
+        declared.map(|(ports, _)| ports)
+    }
+
+    /// Starts a process and has it open a model.
+    async fn open(&self, model: &ModelVersion, load: &Load) -> Result<Opened, WorkerError> {
+        let region = Region::create(REGION_BYTES)?;
+        let (ours, theirs) = ControlSocket::pair()?;
+        let socket = AsyncControlSocket::new(ours)?;
+        let child = self.start_process(theirs).await?;
+        let loading = tokio::time::timeout(LOAD_LIMIT, converse(socket, &region, load));
+        let outcome = match loading.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(WorkerError::LoadTimeout {
+                model: model.clone(),
+                limit_s: LOAD_LIMIT.as_secs(),
+            }),
+        };
+        match outcome {
+            Ok((socket, gaps, answer)) => Ok(Opened {
+                child,
+                socket,
+                region,
+                gaps,
+                answer,
+            }),
+            Err(error) => {
+                // The socket is closed by now, and the process was told to end by that.
+                let end = super::reap(child).await;
+                Err(match error {
+                    WorkerError::Control(_) => WorkerError::EndedLoading {
+                        model: model.clone(),
+                        end,
+                    },
+                    other => other,
+                })
             }
         }
     }
@@ -245,21 +281,31 @@ async fn converse(
     }
 }
 
-/// What the first answer means.
-fn judge(
+/// What a worker with an open model means for the manifest.
+fn agree(
     answer: Answer,
     gaps: Vec<Gap>,
     spec: &WorkerSpec,
     load: &Load,
 ) -> Result<(Signature, Footing), WorkerError> {
+    let (ports, computing) = declared(answer, spec, load)?;
+    Signature::agree(Arc::clone(&spec.manifest), &ports)
+        .map(|signature| (signature, Footing { gaps, computing }))
+        .map_err(|error| WorkerError::Signature {
+            model: spec.model.clone(),
+            source: Box::new(error),
+        })
+}
+
+/// What the model declares, or why it is not open.
+fn declared(
+    answer: Answer,
+    spec: &WorkerSpec,
+    load: &Load,
+) -> Result<(Ports, Computing), WorkerError> {
     let model = spec.model.clone();
     match answer {
-        Answer::Loaded(ports, computing) => Signature::agree(Arc::clone(&spec.manifest), &ports)
-            .map(|signature| (signature, Footing { gaps, computing }))
-            .map_err(|error| WorkerError::Signature {
-                model,
-                source: Box::new(error),
-            }),
+        Answer::Loaded(ports, computing) => Ok((ports, computing)),
         Answer::LoadFailed(LoadFailure::Runtime(problem)) => Err(WorkerError::RuntimeMissing {
             problem: format!("{}: {problem}", load.runtime),
         }),

@@ -222,7 +222,7 @@ impl Worker {
     }
 
     /// Inputs of zeros in the smallest shape the manifest allows.
-    pub(super) fn zeros(&self) -> InferInput {
+    pub(crate) fn zeros(&self) -> InferInput {
         let length = |dim: &Dim| match dim {
             Dim::Fixed(length) => usize::try_from(length.get()).unwrap_or(usize::MAX),
             Dim::Dynamic => WARM_DIM,

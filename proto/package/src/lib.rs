@@ -22,6 +22,7 @@ mod datatype;
 mod files;
 mod manifest;
 mod path;
+pub mod probe;
 pub mod profile;
 mod provider;
 mod signature;

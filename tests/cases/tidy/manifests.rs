@@ -62,12 +62,15 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ),
     ("fleet-api", &["millwright-proto"]),
     (
+        // Packing a model does to pictures what a pipeline does, and profiles them the same.
         "fleetctl",
         &[
+            "edge-vision",
             "fleet-api",
             "millwright-document",
             "millwright-identity",
             "millwright-package",
+            "millwright-pipeline",
             "millwright-proto",
         ],
     ),

@@ -7,11 +7,13 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use millwright_package::{SIGNATURE_FILE, SigningKey, TrustKeys};
+use millwright_proto::ids::ModelVersion;
 use serde::Serialize;
 
 use super::{get, push};
 use crate::client::{Client, Filter};
 use crate::output::{self, Column, Format, OutputArgs, bytes, table};
+use crate::pack::arguments::PackArgs;
 use crate::package::PackageDirectory;
 use crate::private_file;
 
@@ -26,14 +28,30 @@ devices are given by `edge-agent enroll --trust-key`.
 Examples:
   fleetctl model keygen --out signing.key")]
     Keygen(KeygenArgs),
+    /// Make a package of an ONNX file and sample data, and try it on this machine
+    #[command(after_help = "\
+Reads inputs and outputs from the model, writes model.yaml, runs the model on golden inputs and keeps
+what comes out, computes the baseline profile of sample data, then opens the finished package as a
+node would and tells its latency and memory on this machine. The model runs in the sandboxed worker
+of edge-agent, which needs ONNX Runtime. DIR appears only when everything is right.
+
+With the directory of a package and --key it only checks and signs, as `model sign` does.
+
+Examples:
+  fleetctl model pack detector.onnx --name face-detector --version 1.0.0 --preprocess gate.yaml --golden face.jpg --sample ./pictures --confidence scores=max
+  fleetctl model pack forest.onnx --name press-anomaly --version 2.1.0 --golden rows.npz --sample june.csv --columns force,temperature,current --confidence scores=min
+  fleetctl model pack yolo.onnx --name parts --version 1.0.0 --shape images=1x3x640x640 --memory-mib 512 --threads 2
+  fleetctl model pack vad.onnx --name voice --version 5.0.0 --state state=stateN:2x1x128 --golden speech.npz
+  fleetctl model pack ./face-detector --key signing.key")]
+    Pack(Box<PackArgs>),
     /// Check a package directory and sign it
     #[command(after_help = "\
 Checks model.yaml, that its files exist, that the model is ONNX, and that golden sets fit. Writes
 DIR/model.sig in the OpenSSF Model Signing format; `model_signing verify key` reads it too.
 
 Examples:
-  fleetctl model pack ./face-detector --key signing.key")]
-    Pack(PackArgs),
+  fleetctl model sign ./face-detector --key signing.key")]
+    Sign(SignArgs),
     /// Check a package directory against the keys you trust
     #[command(after_help = "\
 Examples:
@@ -64,9 +82,9 @@ pub(crate) struct KeygenArgs {
     out: PathBuf,
 }
 
-/// Arguments of `model pack`.
+/// Arguments of `model sign`.
 #[derive(Args, Debug)]
-pub(crate) struct PackArgs {
+pub(crate) struct SignArgs {
     /// The package's directory
     directory: PathBuf,
     /// Private key from `model keygen`
@@ -95,7 +113,7 @@ pub(crate) struct LsArgs {
     output: OutputArgs,
 }
 
-/// What `model pack -o json` prints.
+/// What `model sign -o json` prints.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Packed {
@@ -122,6 +140,7 @@ pub(super) async fn run(
     match command {
         ModelCommand::Keygen(args) => keygen(&args.out, out),
         ModelCommand::Pack(args) => pack(&args, out),
+        ModelCommand::Sign(args) => sign(&args.directory, &args.key, args.output.output, out),
         ModelCommand::Verify(args) => verify(&args, out),
         ModelCommand::Push(args) => push::run(&args, connect, out).await,
         ModelCommand::Ls(args) => {
@@ -162,21 +181,49 @@ fn keygen(path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a package of a file; signs one that is a directory.
 fn pack(args: &PackArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let package = PackageDirectory::read(&args.directory)?;
-    let pem = std::fs::read_to_string(&args.key).with_context(|| {
+    if args.model.is_dir() {
+        let Some(key) = &args.key else {
+            bail!(
+                "{} is a directory, which is only signed: name the key with --key FILE, or the ONNX file to make a package of",
+                args.model.display()
+            );
+        };
+        return sign(&args.model, key, args.output.output, out);
+    }
+    let (Some(model), Some(version)) = (&args.name, &args.model_version) else {
+        bail!(
+            "a package needs a name and a version: add --name NAME --version VERSION, for example --name face-detector --version 1.0.0"
+        );
+    };
+    let model = ModelVersion {
+        model: model.clone(),
+        version: version.clone(),
+    };
+    let key = args.key.as_deref().map(signing_key).transpose()?;
+    crate::pack::run(args, &model, key.as_ref(), out)
+}
+
+fn signing_key(path: &Path) -> anyhow::Result<SigningKey> {
+    let pem = std::fs::read_to_string(path).with_context(|| {
         format!(
             "cannot read {}: make a key with `fleetctl model keygen`",
-            args.key.display()
+            path.display()
         )
     })?;
-    let key = SigningKey::from_pem(&pem, &args.key.display().to_string())?;
+    Ok(SigningKey::from_pem(&pem, &path.display().to_string())?)
+}
+
+fn sign(directory: &Path, key: &Path, format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+    let package = PackageDirectory::read(directory)?;
+    let key = signing_key(key)?;
     let model = package.manifest.model_version();
     let bundle = key.sign(&package.files, &model)?;
     let path = package.signature_path();
     std::fs::write(&path, bundle)
         .with_context(|| format!("cannot write the signature to {}", path.display()))?;
-    print_packed(&package, &key, args.output.output, out)?;
+    print_packed(&package, &key, format, out)?;
     if package.manifest.golden.is_empty() {
         eprintln!(
             "Note: {model} has no golden set, so nothing proves it on the device before it runs"
@@ -185,7 +232,7 @@ fn pack(args: &PackArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     eprintln!(
         "Signed {model} with key {}; next: fleetctl model push {}",
         key.hint(),
-        args.directory.display()
+        directory.display()
     );
     Ok(())
 }

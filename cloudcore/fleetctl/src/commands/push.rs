@@ -19,7 +19,7 @@ use crate::package::PackageDirectory;
 /// Arguments of `model push`.
 #[derive(Args, Debug)]
 pub(crate) struct PushArgs {
-    /// The package's directory, signed by `model pack`
+    /// The package's directory, signed by `model sign`
     directory: PathBuf,
     /// Also check who signed it, against this public key
     #[arg(long = "trust-key", value_name = "FILE")]

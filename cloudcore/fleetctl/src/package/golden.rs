@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
 /// Largest golden set: devices load it whole beside the model.
-const GOLDEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(crate) const GOLDEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Why a golden set does not fit.
 #[derive(Debug, Error)]
@@ -125,7 +125,7 @@ fn unknown(name: &str, manifest: &Manifest) -> GoldenError {
 }
 
 /// The protocol's name of a safetensors type; `None` for types that no model input has.
-fn datatype(dtype: Dtype) -> Option<Datatype> {
+pub(crate) fn datatype(dtype: Dtype) -> Option<Datatype> {
     Some(match dtype {
         Dtype::BOOL => Datatype::Bool,
         Dtype::U8 => Datatype::Uint8,

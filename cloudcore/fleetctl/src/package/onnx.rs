@@ -31,7 +31,7 @@ pub(crate) enum OnnxError {
 }
 
 /// Checks the top level of `file`.
-pub(super) fn check(file: File) -> Result<(), OnnxError> {
+pub(crate) fn check(file: File) -> Result<(), OnnxError> {
     let length = file.metadata()?.len();
     let mut walk = Walk {
         file: BufReader::new(file),
