@@ -19,6 +19,7 @@ use crate::results::Results;
 const LOAD: Load = Load {
     rows: 10_000,
     messages_per_second: 1000,
+    unanswered_max: None,
 };
 
 /// Ticks of the processor's clock in a second, as `/proc/<pid>/stat` counts on every Linux.

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, QoS};
+use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
 use crate::packages::data;
@@ -39,6 +41,15 @@ pub struct Load {
     pub rows: usize,
     /// Messages of all topics together.
     pub messages_per_second: u32,
+    /// Rows that wait for an answer at most; the next one is only sent after that. A plant does not wait: `None`.
+    pub unanswered_max: Option<usize>,
+}
+
+impl Load {
+    /// Time from one row to the next.
+    fn spacing_us(self) -> u64 {
+        PARTS as u64 * 1_000_000 / u64::from(self.messages_per_second.max(1))
+    }
 }
 
 /// What came of it.
@@ -112,17 +123,20 @@ fn rows() -> Result<Vec<Row>> {
 pub async fn run(broker: SocketAddr, load: Load) -> Result<Report> {
     let rows = rows()?;
     ensure!(!rows.is_empty(), "there are no rows");
-    let spacing_us = PARTS as u64 * 1_000_000 / u64::from(load.messages_per_second.max(1));
     let (results, listening) = connect(broker, "fusion-results");
     results.subscribe("press/result", QoS::AtMostOnce).await?;
-    let answers = tokio::spawn(listen(listening, expected(load.rows)));
-    let sent = send(broker, load, &rows, spacing_us).await?;
+    let places = Arc::new(Semaphore::new(
+        load.unanswered_max.unwrap_or(Semaphore::MAX_PERMITS / 2),
+    ));
+    let answers = listen(listening, expected(load.rows), Arc::clone(&places));
+    let answers = tokio::spawn(answers);
+    let sent = send(broker, load, &rows, &places).await?;
     let answers = tokio::time::timeout(DRAIN_DEADLINE, answers);
     let answers = answers
         .await
         .context("some rows got no answer")?
         .context("the listener panicked")??;
-    judge(&rows, load.rows, spacing_us, &sent, &answers)
+    judge(&rows, load, &sent, &answers)
 }
 
 /// Rows that have all their parts.
@@ -141,7 +155,8 @@ struct Sent {
     took: Duration,
 }
 
-async fn send(broker: SocketAddr, load: Load, rows: &[Row], spacing_us: u64) -> Result<Sent> {
+async fn send(broker: SocketAddr, load: Load, rows: &[Row], places: &Semaphore) -> Result<Sent> {
+    let spacing_us = load.spacing_us();
     let (client, mut events) = connect(broker, "fusion-plc");
     let polling = tokio::spawn(async move { while events.poll().await.is_ok() {} });
     let batch = (load.messages_per_second / BATCHES).max(1) as usize;
@@ -160,6 +175,10 @@ async fn send(broker: SocketAddr, load: Load, rows: &[Row], spacing_us: u64) -> 
             let Some(row) = row.filter(|row| part + 1 < PARTS || !is_lost(*row)) else {
                 continue;
             };
+            if part == 0 && !is_lost(row) {
+                let place = tokio::time::timeout(DRAIN_DEADLINE, places.acquire()).await;
+                place.context("some rows got no answer")??.forget();
+            }
             let time_us = BEGIN_US + row as u64 * spacing_us + 300 * part as u64;
             let (topic, text) = message(part, time_us, &rows[row % rows.len()].values);
             client.publish(topic, QoS::AtLeastOnce, false, text).await?;
@@ -211,7 +230,11 @@ struct Answer {
     at: Instant,
 }
 
-async fn listen(mut events: EventLoop, count: usize) -> Result<Vec<Answer>> {
+async fn listen(
+    mut events: EventLoop,
+    count: usize,
+    places: Arc<Semaphore>,
+) -> Result<Vec<Answer>> {
     let mut answers = Vec::with_capacity(count);
     while answers.len() < count {
         let event = events
@@ -237,17 +260,13 @@ async fn listen(mut events: EventLoop, count: usize) -> Result<Vec<Answer>> {
             anomaly: result["anomaly"].as_bool().unwrap_or_default(),
             at: Instant::now(),
         });
+        places.add_permits(1);
     }
     Ok(answers)
 }
 
-fn judge(
-    rows: &[Row],
-    count: usize,
-    spacing_us: u64,
-    sent: &Sent,
-    answers: &[Answer],
-) -> Result<Report> {
+fn judge(rows: &[Row], load: Load, sent: &Sent, answers: &[Answer]) -> Result<Report> {
+    let (count, spacing_us) = (load.rows, load.spacing_us());
     let mut scored = Vec::with_capacity(answers.len());
     let mut latency_ms = Vec::with_capacity(answers.len());
     let mut seen = BTreeMap::new();

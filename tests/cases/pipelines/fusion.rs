@@ -18,6 +18,9 @@ const AUC_MIN: f64 = 0.98;
 /// Longer than a loaded machine stands still: a row must not be given up because of that.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// What the pipeline queues: so none is dropped, however slow the machine; more than the rows that wait for a late part.
+const UNANSWERED_MAX: usize = 8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn anomalies_are_found_in_values_of_three_topics_joined_by_time() -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -34,6 +37,7 @@ async fn anomalies_are_found_in_values_of_three_topics_joined_by_time() -> Resul
     let load = Load {
         rows: 2000,
         messages_per_second: 1000,
+        unanswered_max: Some(UNANSWERED_MAX),
     };
     let report = fusion::run(broker.address(), load).await?;
     let latency = quantile(&report.latency_ms, 0.5).context("no latency")?;
