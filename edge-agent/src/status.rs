@@ -24,7 +24,7 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::PipelineFacts;
-pub use gather::{NodeFacts, Since, Sources};
+pub use gather::{FleetSources, NodeFacts, Since, Sources};
 
 /// Everything told. Times are Unix milliseconds by the node's own clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,7 +255,7 @@ pub fn router(board: Board) -> Router {
         }
         None => {
             let told = serde_json::json!({
-                "error": "this agent has no status: it starts, or it serves one package without a fleet"
+                "error": "this agent has no status: it starts, or it serves one package without a data directory (--data-dir DIR)"
             });
             (StatusCode::SERVICE_UNAVAILABLE, axum::Json(told)).into_response()
         }

@@ -23,12 +23,13 @@ use crate::fetch::{NoCloud, Shelf};
 use crate::journal::Journal;
 use crate::local;
 use crate::serving::repository::Repository;
+use crate::status::{NodeFacts, Sources};
 use crate::storage::StorageHealth;
 
 /// Begins the names of MQTT clients that the configuration gives none.
 const CLIENT_PREFIX: &str = "edge-agent";
 
-/// Runs until `stop`. The data directory is only used to say where the agent listens.
+/// Runs until `stop`. The data directory says where the agent listens, for `edge-agent status`, and keeps hard examples.
 pub(super) async fn run(
     config: &RunConfig,
     package: &Path,
@@ -50,14 +51,26 @@ pub(super) async fn run(
         page_token: layout.as_ref().map(Layout::page_token),
     };
     let base = Base::start(config, serving, &stop).await?;
+    let (applied, told) = watch::channel(Applied::default());
+    let root = layout.as_ref().map(|layout| layout.root().to_owned());
+    let storage = StorageHealth::new(root.unwrap_or_else(std::env::temp_dir));
     if let Some(layout) = &layout {
         addresses::write(layout, &Addresses::of(&base.listeners))?;
+        base.board.show(Sources {
+            node: NodeFacts::alone(layout),
+            fleet: None,
+            clock: base.clock.clone(),
+            applied: told.clone(),
+            storage: storage.watch(),
+            models: base.models.clone(),
+            pipelines: base.pipelines.clone(),
+            recorder: base.recorder.clone(),
+        });
     }
     let kept = layout.as_ref().map(Layout::hard_examples);
     // The package stays where it is, so this shelf stays empty.
     let layout = layout.unwrap_or_else(|| Layout::at(&std::env::temp_dir()));
     let journal = Journal::logging(base.boot, base.clock.clone());
-    let (applied, told) = watch::channel(Applied::default());
     let (wanted, wish) = watch::channel((Generation::new(1), plan));
     let keeper = Keeper {
         model,
@@ -74,7 +87,7 @@ pub(super) async fn run(
         shelf: Shelf::new(&layout),
         applied,
         journal,
-        storage: StorageHealth::new(layout.root().to_owned()),
+        storage,
     };
     let running = Running::start(config, &base, parts).await;
     let telemetry = telemetry(

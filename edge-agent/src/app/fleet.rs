@@ -27,7 +27,7 @@ use crate::journal::{Journal, Severity};
 use crate::link::LinkConfig;
 use crate::renew::{self, CertificateFacts, Renewal};
 use crate::serving::repository::Repository;
-use crate::status::{NodeFacts, Sources};
+use crate::status::{FleetSources, NodeFacts, Sources};
 use crate::storage::{Part, StorageHealth};
 
 /// Runs until `stop`. Nothing here waits for a session, and what serves waits for no outbox.
@@ -171,14 +171,16 @@ fn show(
 ) {
     base.board.show(Sources {
         node,
+        fleet: Some(FleetSources {
+            link: uplink.since(),
+            received: uplink.received(),
+            outbox: uplink.outbox(),
+            hold,
+            certificate,
+        }),
         clock: base.clock.clone(),
-        link: uplink.since(),
-        received: uplink.received(),
-        outbox: uplink.outbox(),
         applied,
-        hold,
         storage: storage.watch(),
-        certificate,
         models: base.models.clone(),
         pipelines: base.pipelines.clone(),
         recorder: base.recorder.clone(),

@@ -42,7 +42,7 @@ pub fn advice(status: &Status) -> Vec<String> {
     told.extend(status.link.as_ref().and_then(link));
     let nothing_came =
         status.desired.generation == 0 && status.desired.waiting_generation.is_none();
-    if status.running && nothing_came {
+    if status.link.is_some() && nothing_came {
         told.push(
             "No desired state is in force: the node serves what it served last and gets the wish with the \
              next connection to the cloud."

@@ -89,6 +89,20 @@ impl NodeFacts {
             layout: layout.clone(),
         }
     }
+
+    /// A node that no fleet knows.
+    #[must_use]
+    pub fn alone(layout: &Layout) -> Self {
+        let node = NodeStatus {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            data_dir: layout.root().display().to_string(),
+            ..NodeStatus::default()
+        };
+        Self {
+            node,
+            layout: layout.clone(),
+        }
+    }
 }
 
 /// Where the running agent's status comes from.
@@ -96,22 +110,14 @@ impl NodeFacts {
 pub struct Sources {
     /// Who it is.
     pub node: NodeFacts,
+    /// What ties it to a fleet; `None` for an agent that serves one package by itself.
+    pub fleet: Option<FleetSources>,
     /// Its clock.
     pub clock: Clock,
-    /// The connection.
-    pub link: watch::Receiver<Since<LinkState>>,
-    /// What came over it.
-    pub received: watch::Receiver<Option<ReceivedDesired>>,
-    /// The outbox, once it is open.
-    pub outbox: watch::Receiver<Option<Outbox>>,
     /// What was made of the desired state.
     pub applied: watch::Receiver<Applied>,
-    /// The hold.
-    pub hold: watch::Receiver<Option<Hold>>,
     /// What cannot be stored.
     pub storage: watch::Receiver<Problems>,
-    /// The certificate, and when it is renewed.
-    pub certificate: watch::Receiver<renew::CertificateFacts>,
     /// What answers.
     pub models: ActiveModels,
     /// What runs without being asked.
@@ -120,10 +126,25 @@ pub struct Sources {
     pub recorder: Recorder,
 }
 
+/// What only a node of a fleet has.
+#[derive(Clone, Debug)]
+pub struct FleetSources {
+    /// The connection.
+    pub link: watch::Receiver<Since<LinkState>>,
+    /// What came over it.
+    pub received: watch::Receiver<Option<ReceivedDesired>>,
+    /// The outbox, once it is open.
+    pub outbox: watch::Receiver<Option<Outbox>>,
+    /// The hold.
+    pub hold: watch::Receiver<Option<Hold>>,
+    /// The certificate, and when it is renewed.
+    pub certificate: watch::Receiver<renew::CertificateFacts>,
+}
+
 impl Sources {
     /// How the outbox is doing, once it is open.
     pub async fn stats(&self) -> Option<OutboxStats> {
-        let outbox = self.outbox.borrow().clone();
+        let outbox = self.fleet.as_ref()?.outbox.borrow().clone();
         match outbox?.stats().await {
             Ok(stats) => Some(stats),
             Err(error) => {
@@ -138,22 +159,24 @@ impl Sources {
     pub fn status(&self, stats: Option<&OutboxStats>) -> Status {
         let now_ms = self.clock.now().wall_ms;
         let applied = self.applied.borrow().clone();
-        let received = self.received.borrow().as_ref().map(|r| r.generation.get());
+        let fleet = self.fleet.as_ref();
+        let received = fleet.and_then(|fleet| Some(fleet.received.borrow().as_ref()?.generation));
+        let received = received.map(|generation| generation.get());
         let mut status = Status {
             running: true,
             node: self.node.node.clone(),
             now_ms,
-            link: Some(link(&self.link.borrow(), now_ms)),
+            link: fleet.map(|fleet| link(&fleet.link.borrow(), now_ms)),
             backlog: stats.map(backlog),
             disk: disk(&self.node.layout),
-            certificate: Some(certificate(&self.certificate.borrow())),
+            certificate: fleet.map(|fleet| certificate(&fleet.certificate.borrow())),
             desired: DesiredFacts {
                 generation: applied.generation,
                 waiting_generation: received.filter(|received| *received > applied.generation),
             },
             models: self.models(&applied),
             pipelines: self.pipelines.facts(),
-            hold: self.hold.borrow().as_ref().map(hold_facts),
+            hold: fleet.and_then(|fleet| fleet.hold.borrow().as_ref().map(hold_facts)),
             onnxruntime: runtime(&applied),
             sandbox: degraded(&applied),
             storage: self

@@ -64,8 +64,10 @@ fn node(status: &Status) -> Lines {
 fn cloud(status: &Status) -> Lines {
     let now = status.now_ms;
     let mut lines = Lines::new();
-    if let Some(link) = &status.link {
-        lines.push(("Cloud", connection(link, now)));
+    match &status.link {
+        Some(link) => lines.push(("Cloud", connection(link, now))),
+        None if status.running => lines.push(("Cloud", "none: this agent works alone".to_owned())),
+        None => {}
     }
     if let Some(backlog) = &status.backlog {
         lines.extend(outbox(backlog, now));
@@ -136,7 +138,11 @@ fn wish(status: &Status) -> Lines {
             format!("generation {generation}; {waiting} has arrived and waits")
         }
     };
-    let mut lines = vec![("Desired", told)];
+    let mut lines = Lines::new();
+    // An agent that works alone has the wish of whoever started it.
+    if !(status.running && status.link.is_none()) {
+        lines.push(("Desired", told));
+    }
     if let Some(hold) = &status.hold {
         let until = match hold.until_ms {
             Some(until) => format!(", for another {}", span(until.saturating_sub(now))),

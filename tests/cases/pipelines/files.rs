@@ -4,9 +4,11 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use millwright_tests::agent::{AgentOptions, Trial};
+use millwright_tests::operator::{at_the_box_ok, status};
 use millwright_tests::packages::Package;
 use millwright_tests::program;
 use millwright_tests::wait::until;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -77,7 +79,7 @@ spec:
     );
     let options = with_pipeline(directory.path(), &pipeline)?;
     let package = Package::FaceDetector1.source()?;
-    let _trial = Trial::start(directory.path(), &package, &options).await?;
+    let trial = Trial::start(directory.path(), &package, &options).await?;
     std::fs::write(watched.join("a.jpg"), picture("astronaut.jpg")?)?;
     std::fs::write(watched.join("b.jpg"), "no picture")?;
     std::fs::write(watched.join(".c.jpg"), "still being copied")?;
@@ -102,6 +104,21 @@ spec:
     })
     .await?;
     assert_eq!(names(&watched), [".c.jpg", "done", "failed"]);
+
+    // Whoever tries a package without a fleet sees how it is doing, too, and nothing about a fleet.
+    let told = status(trial.data_directory())?;
+    let pipeline = &told["pipelines"][0];
+    ensure!(
+        pipeline["state"] == "running" && pipeline["answered"] == 1 && pipeline["failed"] == 1,
+        "{told}"
+    );
+    ensure!(told["models"][0]["active"] == "1.0.0", "{told}");
+    ensure!(
+        told["link"].is_null() && told["certificate"].is_null() && told["advice"] == json!([]),
+        "{told}"
+    );
+    let text = at_the_box_ok(trial.data_directory(), &["status"])?;
+    ensure!(text.contains("this agent works alone"), "{text}");
     Ok(())
 }
 
