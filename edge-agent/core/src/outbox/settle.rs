@@ -105,15 +105,25 @@ impl Ledger {
                 }
                 content @ (Content::Record { .. } | Content::Block(_) | Content::Gap(_)) => content,
             };
+            let mut from = first;
+            let mut moved = content;
             if first <= head.offered_up_to {
                 changes.push(Change::Drop { stream, first });
-            } else {
-                let last = next + (entry.last - first);
+                // What was offered of it is settled. Only a gap goes on behind that (see `trim`): damage to a record that
+                // was never sent had joined it.
+                from = head.offered_up_to + 1;
+                moved = Content::Gap(reason_of(content));
+            }
+            if from <= entry.last {
+                let last = next + (entry.last - from);
                 changes.push(Change::Move {
                     stream,
-                    from: first,
+                    from,
                     first: next,
-                    entry: Entry { last, content },
+                    entry: Entry {
+                        last,
+                        content: moved,
+                    },
                 });
                 next = last + 1;
             }
@@ -171,12 +181,7 @@ impl Ledger {
         {
             // Only a gap can straddle: it grew after its front was sent. A record that straddles would
             // mean that the cloud counted half of it, so the rest can only be declared.
-            let reason = match entry.content {
-                Content::Gap(reason) => reason,
-                Content::Record { .. } | Content::Piece { .. } | Content::Block(_) => {
-                    GapReason::FateUnknown
-                }
-            };
+            let reason = reason_of(entry.content);
             changes.push(gap(stream, first, through, reason));
             changes.push(gap(stream, through + 1, entry.last, reason));
         }
@@ -242,5 +247,15 @@ impl Ledger {
             }
         }
         (offers, changes, after)
+    }
+}
+
+/// As what a part of an entry is declared.
+const fn reason_of(content: Content) -> GapReason {
+    match content {
+        Content::Gap(reason) => reason,
+        Content::Record { .. } | Content::Piece { .. } | Content::Block(_) => {
+            GapReason::FateUnknown
+        }
     }
 }

@@ -182,6 +182,34 @@ fn a_store_that_went_back_in_time_gives_fresh_numbers_to_what_was_never_sent() {
 }
 
 #[test]
+fn a_loss_that_joined_one_the_cloud_has_counted_over_is_still_declared() {
+    // Number 1 was sent; the disk lost 2 and later, 2 and 3 were given again, and damage took 1 to 3.
+    let head = Head {
+        acknowledged: 1,
+        offered_up_to: 1,
+        next: 5,
+    };
+    let record = Entry {
+        last: 4,
+        content: Content::Record { payload_bytes: 100 },
+    };
+    let lost = Entry {
+        last: 3,
+        content: Content::Gap(GapReason::Corrupt),
+    };
+    let heads = BTreeMap::from([(Stream::Events, head)]);
+    let stored = [(Stream::Events, 1, lost), (Stream::Events, 4, record)];
+    let (mut ledger, _) = Ledger::load(QUOTA_WIDE, Tally::default(), &heads, stored);
+    let changes = ledger.welcome(Stream::Events, 3);
+    apply(&mut ledger, &changes);
+    assert_eq!(
+        shape(&ledger, Stream::Events),
+        [(4, 4, None), (5, 6, Some(GapReason::Corrupt))]
+    );
+    assert_eq!(ledger.head(Stream::Events).next, 7);
+}
+
+#[test]
 fn acknowledging_what_was_never_offered_is_refused() {
     let ledger = filled(QUOTA_WIDE, 3);
     assert_eq!(

@@ -116,8 +116,9 @@ impl Machine {
             else {
                 continue;
             };
-            let mut old = agent.outbox.ledger.entries_between(stream, from, from);
-            if let Some((_, entry)) = old.next() {
+            let mut old = agent.outbox.ledger.entries(stream);
+            let holds = |(first, entry): &(u64, &Entry)| (*first..=entry.last).contains(&from);
+            if let Some((_, entry)) = old.find(holds) {
                 let lineage = self.disk.outbox.lineage;
                 let numbers = (lineage, from, entry.last);
                 shared.books.renumbered(self.device, stream, numbers, moved);
