@@ -127,9 +127,7 @@ async fn sequences_of_tritonclient_go_on_where_they_were() -> Result<()> {
 async fn tritonclient_gets_what_onnx_runtime_in_python_gives() -> Result<()> {
     let packages = [
         (Package::FaceDetector1.source()?, 12),
-        (Package::FaceDetector2.source()?, 12),
         (Package::ShuttleAnomaly1.source()?, 6),
-        (Package::ShuttleAnomaly2.source()?, 6),
         (zoo("file-type")?, 3),
         (zoo("text-recogniser")?, 3),
     ];

@@ -17,7 +17,7 @@ use crate::program;
 use crate::wait::until;
 
 /// An agent listens within a second; a loaded machine with a debug build needs more.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time to drain requests, end workers and flush.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);

@@ -83,7 +83,7 @@ spec:
   source: {{push: {{payload: {{csv: {{columns: [f0, f1, f2, f3, f4, f5]}}}}}}}}
   preprocess: {{sensors: {{scale: profile}}}}
   model: pump-numbers
-  backPressure: {{policy: block}}
+  backPressure: {{policy: block, queue: {ROWS}}}
   sinks: [{{webhook: {{url: '{url}', retries: 4}}}}]
 "
     )
