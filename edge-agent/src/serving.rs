@@ -1,9 +1,9 @@
 //! Answering requests on this node: which worker answers, and the local endpoints.
 //!
 //! Owns the set of active models ([`models`]), the Open Inference Protocol over HTTP ([`rest`], its tensors
-//! in [`tensors`]) and over gRPC ([`grpc`]), what both have in common ([`endpoint`], and [`fault`] for what goes wrong), the
-//! door for engineers at the box ([`repository`]) and the Prometheus text ([`metrics`]). It does not decide which version is
-//! active.
+//! in [`tensors`]) and over gRPC ([`grpc`]), what both have in common ([`endpoint`], and [`fault`] for what goes wrong), what
+//! Triton has beyond that ([`absent`]), the door for engineers at the box ([`repository`]) and the Prometheus text
+//! ([`metrics`]). It does not decide which version is active.
 //!
 //! ```text
 //! TCP 8080 ─┐                                   ┌─ rest ─┐
@@ -17,6 +17,7 @@
 //! counted and timed. Invariant: while versions are swapped, no request fails for lack of a worker
 //! (asserted under load in `tests/data_plane`).
 
+mod absent;
 mod budget;
 mod classes;
 mod connections;
@@ -48,7 +49,10 @@ use crate::telemetry::Recorder;
 /// Every route of the local endpoint: both protocols, health and metrics.
 pub fn router(models: ActiveModels, recorder: Recorder, repository: Repository) -> Router {
     let endpoint = Endpoint::new(models, recorder, repository);
-    grpc::router(&endpoint).merge(rest::router(endpoint))
+    let absent = absent::router();
+    grpc::router(&endpoint)
+        .merge(absent)
+        .merge(rest::router(endpoint))
 }
 
 /// Serves `router` on a TCP port until `shutdown` resolves and the requests in flight are answered.

@@ -7,6 +7,7 @@ mod crash;
 mod identity;
 mod insight;
 mod lifecycle;
+mod neighbours;
 mod operations;
 mod pack;
 mod pipelines;

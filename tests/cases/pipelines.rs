@@ -3,6 +3,7 @@
 mod camera;
 mod files;
 mod fusion;
+mod scaled;
 
 use std::path::Path;
 use std::time::Duration;

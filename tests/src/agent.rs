@@ -17,7 +17,7 @@ use crate::program;
 use crate::wait::until;
 
 /// An agent listens within a second; a loaded machine with a debug build needs more.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time to drain requests, end workers and flush.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,6 +41,8 @@ pub struct AgentOptions {
     pub cloud: Vec<String>,
     /// What it logs, as for `--log`.
     pub log: &'static str,
+    /// Further flags of `edge-agent run --model`.
+    pub flags: Vec<&'static str>,
 }
 
 /// Proxies of the machine that runs the cases are none of an agent's business.
@@ -61,6 +63,7 @@ impl AgentOptions {
             pipelines: Vec::new(),
             cloud: Vec::new(),
             log: "info",
+            flags: Vec::new(),
         })
     }
 }
@@ -298,6 +301,7 @@ impl Trial {
         for file in &options.pipelines {
             command.arg("--pipeline").arg(file);
         }
+        command.args(&options.flags);
         let log = directory.join("trial.log");
         let mut process = Process::start("edge-agent run --model", &mut command, &log)?;
         let file = data.join("addresses.json");

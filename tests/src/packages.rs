@@ -85,6 +85,14 @@ pub fn python() -> Result<PathBuf> {
     set_up(checkout().join("target/venv/bin/python"))
 }
 
+/// A model of another maker, by its name in `target/zoo`. Shared by all cases.
+///
+/// # Errors
+/// When the set-up has not run.
+pub fn zoo(name: &str) -> Result<PathBuf> {
+    set_up(checkout().join("target/zoo").join(name))
+}
+
 /// A file of `tests/data`.
 #[must_use]
 pub fn data(name: &str) -> PathBuf {

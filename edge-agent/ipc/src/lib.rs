@@ -19,7 +19,7 @@
 //! nothing that was checked can change afterwards. A wait has a limit. The memory is sealed: neither side can shrink it
 //! under the other, which would turn an access into SIGBUS.
 //!
-//! This is the only crate with `unsafe`: mapping, unmapping, copying, the words of the board, registering the socket
+//! Beside `edge-strings` this is the only crate with `unsafe`: mapping, unmapping, copying, the words of the board, registering the socket
 //! with tokio, and closing what a process was started with, each with its reason.
 
 pub mod async_socket;

@@ -2,19 +2,22 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use millwright_package::{MANIFEST_FILE, Manifest};
+use millwright_package::{MANIFEST_FILE, Manifest, Profile};
 
-use super::{files, prepare};
+use super::files;
+use super::prepare::{self, Taker};
 use crate::config::PipelineCheckArguments;
+use crate::telemetry::baseline;
 
 /// Runs the command; returns what it tells.
 ///
 /// # Errors
 /// When a file is not right, or does not fit the model.
 pub fn run(arguments: &PipelineCheckArguments) -> anyhow::Result<String> {
-    let manifest = arguments.model.as_deref().map(manifest).transpose()?;
+    let package = arguments.model.as_deref().map(package).transpose()?;
     let mut told = String::new();
     for pipeline in files::read(&arguments.files)? {
         // Writing to a string does not fail.
@@ -22,7 +25,7 @@ pub fn run(arguments: &PipelineCheckArguments) -> anyhow::Result<String> {
         for sentence in pipeline.sentences() {
             let _ = writeln!(told, "  * {sentence}");
         }
-        if let Some(manifest) = &manifest {
+        if let Some((manifest, profile)) = &package {
             ensure!(
                 pipeline.spec.model == manifest.model,
                 "pipeline `{}` is for model `{}`, and the package holds `{}`",
@@ -30,7 +33,8 @@ pub fn run(arguments: &PipelineCheckArguments) -> anyhow::Result<String> {
                 pipeline.spec.model,
                 manifest.model
             );
-            prepare::fits(&pipeline, manifest).with_context(|| {
+            let profile = profile.as_deref();
+            prepare::fits(&pipeline, Taker { manifest, profile }).with_context(|| {
                 format!("pipeline `{}` does not fit its model", pipeline.name())
             })?;
             let _ = writeln!(told, "  * It fits {}.", manifest.model_version());
@@ -40,9 +44,11 @@ pub fn run(arguments: &PipelineCheckArguments) -> anyhow::Result<String> {
     Ok(told.trim_end().to_owned())
 }
 
-fn manifest(package: &Path) -> anyhow::Result<Manifest> {
+fn package(package: &Path) -> anyhow::Result<(Manifest, Option<Arc<Profile>>)> {
     let path = package.join(MANIFEST_FILE);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Manifest::parse(&text, &path.display().to_string())?)
+    let manifest = Manifest::parse(&text, &path.display().to_string())?;
+    let profile = baseline::load(package, &manifest)?;
+    Ok((manifest, profile))
 }

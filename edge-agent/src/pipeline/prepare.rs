@@ -1,17 +1,20 @@
-//! From an input to the tensors of a model: what depends on the model's manifest.
+//! From an input to the tensors of a model: what depends on the model's package.
+
+mod scale;
 
 use bytes::Bytes;
-use edge_core::sensors::Scaling;
 use edge_vision::{Frame, FrameError, Placement, Quality};
 use half::f16;
-use millwright_package::{Datatype, Manifest, TensorSpec};
-use millwright_pipeline::{Payload, Pipeline, Preprocess, Scale};
+use millwright_package::{Datatype, Manifest, Profile, TensorSpec};
+use millwright_pipeline::{Payload, Pipeline, Preprocess, Scale, Sensors};
 use thiserror::Error;
 
 use super::intake::row_fields;
 use super::item::Content;
 use super::message::{self, Echo, MessageError, fill};
 use crate::worker::{InferInput, OutputSelection, Tensor};
+pub(super) use scale::RawRows;
+use scale::{RowScale, ScaleError};
 
 /// Why an input is none for the model.
 #[derive(Debug, Error)]
@@ -40,11 +43,8 @@ pub(super) enum PrepareError {
     },
     #[error("pictures need `preprocess: {{image: ..}}` with the size the model sees")]
     NoPreprocess,
-    #[error(
-        "`scale: profile` needs a profile in the model's package, and this one has none: write means and deviations \
-         as `scale: {{standard: ..}}`"
-    )]
-    NoProfile,
+    #[error(transparent)]
+    Scale(#[from] ScaleError),
     #[error("a value of the row is no number")]
     NotFinite,
 }
@@ -59,9 +59,17 @@ impl PrepareError {
             | Self::Shape { .. }
             | Self::Datatype { .. }
             | Self::NoPreprocess
-            | Self::NoProfile => true,
+            | Self::Scale(_) => true,
         }
     }
+}
+
+/// What an input is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taker<'m> {
+    pub(super) manifest: &'m Manifest,
+    /// The baseline profile of the package; only rows look at it.
+    pub(super) profile: Option<&'m Profile>,
 }
 
 /// An input as the model takes it, and what is needed to understand its answer.
@@ -69,6 +77,8 @@ impl PrepareError {
 pub(super) struct Prepared {
     pub(super) input: InferInput,
     pub(super) picture: Option<Picture>,
+    /// The rows it was made of, as they came.
+    pub(super) rows: Option<RawRows>,
     /// Where the message said who it is.
     pub(super) echo: Option<Echo>,
 }
@@ -85,14 +95,14 @@ pub(super) struct Picture {
 #[derive(Clone, Debug)]
 pub(super) struct Preparation {
     preprocess: Option<Preprocess>,
-    fields: usize,
+    fields: Vec<String>,
 }
 
 impl Preparation {
     pub(super) fn of(pipeline: &Pipeline) -> Self {
         Self {
             preprocess: pipeline.spec.preprocess.clone(),
-            fields: row_fields(pipeline).len(),
+            fields: row_fields(pipeline),
         }
     }
 
@@ -100,8 +110,10 @@ impl Preparation {
     pub(super) fn prepare(
         &self,
         content: &Content,
-        manifest: &Manifest,
+        taker: Taker<'_>,
     ) -> Result<Prepared, (PrepareError, Option<Echo>)> {
+        let manifest = taker.manifest;
+        let mut rows = None;
         let made = match content {
             Content::Message(bytes) => {
                 let (echo, input) = message::parse(bytes, manifest);
@@ -109,6 +121,7 @@ impl Preparation {
                     Ok(input) => Ok(Prepared {
                         input,
                         picture: None,
+                        rows: None,
                         echo: Some(echo),
                     }),
                     Err(error) => Err((error.into(), Some(echo))),
@@ -119,7 +132,10 @@ impl Preparation {
             Content::Elements(name, bytes) => {
                 elements(name.as_deref(), bytes, manifest).map(|tensor| (tensor, None))
             }
-            Content::Rows(values) => self.rows(values, manifest).map(|tensor| (tensor, None)),
+            Content::Rows(values) => {
+                rows = self.raw_rows(values);
+                self.rows(values, taker).map(|tensor| (tensor, None))
+            }
         };
         let (tensor, picture) = made.map_err(|error| (error, None))?;
         Ok(Prepared {
@@ -129,8 +145,28 @@ impl Preparation {
                 sequence: None,
             },
             picture,
+            rows,
             echo: None,
         })
+    }
+
+    fn sensors(&self) -> Option<&Sensors> {
+        match &self.preprocess {
+            Some(Preprocess::Sensors(sensors)) => Some(sensors),
+            Some(Preprocess::Image(_)) | None => None,
+        }
+    }
+
+    /// Whether it looks at the profile of the model's package.
+    pub(super) fn scales_by_profile(&self) -> bool {
+        let scale = self.sensors().and_then(|sensors| sensors.scale.as_ref());
+        matches!(scale, Some(Scale::Profile))
+    }
+
+    /// The rows of an input that were in none before.
+    fn raw_rows(&self, values: &[f64]) -> Option<RawRows> {
+        let window = self.sensors().and_then(|sensors| sensors.window);
+        RawRows::of(values, self.fields.len(), window)
     }
 
     /// The input a picture becomes, and how.
@@ -194,13 +230,10 @@ impl Preparation {
         ))
     }
 
-    fn rows(&self, values: &[f64], manifest: &Manifest) -> Result<Tensor, PrepareError> {
-        let sensors = match &self.preprocess {
-            Some(Preprocess::Sensors(sensors)) => Some(sensors),
-            Some(Preprocess::Image(_)) | None => None,
-        };
+    fn rows(&self, values: &[f64], taker: Taker<'_>) -> Result<Tensor, PrepareError> {
+        let sensors = self.sensors();
         let spec = input(
-            manifest,
+            taker.manifest,
             sensors.and_then(|sensors| sensors.input.as_deref()),
         )?;
         if values.iter().any(|value| !value.is_finite()) {
@@ -208,17 +241,8 @@ impl Preparation {
         }
         let mut values = values.to_vec();
         if let Some(scale) = sensors.and_then(|sensors| sensors.scale.as_ref()) {
-            let scaling = scaling(scale)?;
-            let by_field = sensors
-                .and_then(|sensors| sensors.window)
-                .is_some_and(|window| window.order == millwright_pipeline::Order::Fields);
-            if by_field {
-                scaling.apply_by_field(&mut values, self.fields);
-            } else {
-                values
-                    .chunks_mut(self.fields.max(1))
-                    .for_each(|row| scaling.apply(row));
-            }
+            RowScale::of(scale, &self.fields, taker.profile)?
+                .apply(&mut values, sensors.and_then(|sensors| sensors.window));
         }
         let shape = fill(&spec.shape, values.len()).ok_or_else(|| PrepareError::Shape {
             input: spec.name.clone(),
@@ -238,18 +262,16 @@ impl Preparation {
 ///
 /// # Errors
 /// What does not fit.
-pub(super) fn fits(pipeline: &Pipeline, manifest: &Manifest) -> Result<(), PrepareError> {
+pub(super) fn fits(pipeline: &Pipeline, taker: Taker<'_>) -> Result<(), PrepareError> {
+    let manifest = taker.manifest;
     let preparation = Preparation::of(pipeline);
     for payload in pipeline.spec.source.payloads() {
         match payload {
             Payload::Image => preparation.picture_input(manifest).map(drop)?,
             Payload::Json(_) | Payload::Csv(_) => {
-                let rows = match &pipeline.spec.preprocess {
-                    Some(Preprocess::Sensors(sensors)) => sensors.window,
-                    Some(Preprocess::Image(_)) | None => None,
-                };
-                let rows = rows.map_or(1, |window| window.size as usize);
-                preparation.rows(&vec![0.0; rows * preparation.fields], manifest)?;
+                let window = preparation.sensors().and_then(|sensors| sensors.window);
+                let rows = window.map_or(1, |window| window.size as usize);
+                preparation.rows(&vec![0.0; rows * preparation.fields.len()], taker)?;
             }
             Payload::Bytes(raw) => {
                 input(manifest, raw.input.as_deref())?;
@@ -258,14 +280,6 @@ pub(super) fn fits(pipeline: &Pipeline, manifest: &Manifest) -> Result<(), Prepa
         }
     }
     Ok(())
-}
-
-fn scaling(scale: &Scale) -> Result<Scaling, PrepareError> {
-    match scale {
-        Scale::Profile => Err(PrepareError::NoProfile),
-        Scale::Standard(standard) => Ok(Scaling::standard(&standard.mean, &standard.std)),
-        Scale::Range(range) => Ok(Scaling::range(&range.min, &range.max)),
-    }
 }
 
 fn input<'m>(manifest: &'m Manifest, name: Option<&str>) -> Result<&'m TensorSpec, PrepareError> {

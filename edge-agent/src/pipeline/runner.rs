@@ -4,6 +4,7 @@
 //! made for a version that was replaced before it was asked. An input that kills its worker twice is given up.
 
 mod again;
+mod profile;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::gauge::{Count, Gauge, Part};
 use super::item::{Content, Fate, Item};
 use super::message::Echo;
 use super::outcome::{self, Answer, Outcome};
-use super::prepare::{Preparation, PrepareError, Prepared};
+use super::prepare::{Preparation, PrepareError, Prepared, Taker};
 use super::queue::Queue;
 use super::show::Show;
 use super::sinks::Sinks;
@@ -27,6 +28,7 @@ use super::stopped;
 use crate::serving::models::{self, ActiveModels};
 use crate::worker::{InferError, InferOutput, Worker};
 use again::is_final;
+use profile::Profiles;
 
 /// Time between two tries while a model has no ready worker. Loading one takes about a second.
 const READY_RETRY: Duration = Duration::from_millis(200);
@@ -43,6 +45,7 @@ pub(super) struct Runner {
     model: ModelName,
     policy: Policy,
     preparation: Arc<Preparation>,
+    profiles: Profiles,
     decode: Option<Decode>,
     mask: Arc<Vec<Region>>,
     models: ActiveModels,
@@ -73,11 +76,13 @@ impl Runner {
         (models, sinks, show): (ActiveModels, Sinks, Show),
         stop: watch::Receiver<bool>,
     ) -> Self {
+        let preparation = Arc::new(Preparation::of(pipeline));
         Self {
             name: pipeline.name().to_string(),
             model: pipeline.spec.model.clone(),
             policy: pipeline.policy(),
-            preparation: Arc::new(Preparation::of(pipeline)),
+            profiles: Profiles::of(&preparation),
+            preparation,
             decode: pipeline.spec.decode.clone(),
             mask: Arc::new(pipeline.spec.mask.clone()),
             models,
@@ -217,6 +222,10 @@ impl Runner {
             self.models
                 .look_at_picture(&answer.output().model, picture.quality);
         }
+        if let Some(rows) = &prepared.rows {
+            self.models
+                .look_at_rows(&answer.output().model, rows.iter());
+        }
         Ok(answer)
     }
 
@@ -226,14 +235,22 @@ impl Runner {
         now.is_ok_and(|now| now.model() != worker.model())
     }
 
-    async fn prepare(&self, content: &Content, worker: &Arc<Worker>) -> Result<Prepared, Failure> {
+    async fn prepare(
+        &mut self,
+        content: &Content,
+        worker: &Arc<Worker>,
+    ) -> Result<Prepared, Failure> {
         let prepared = match content {
             Content::Picture(bytes) => {
                 let (preparation, mask) = (Arc::clone(&self.preparation), Arc::clone(&self.mask));
                 let (worker, content) = (Arc::clone(worker), Content::Picture(bytes.clone()));
                 // Milliseconds of computing, which must not hold up who waits for the network.
                 let work = tokio::task::spawn_blocking(move || {
-                    let mut prepared = preparation.prepare(&content, &worker.spec().manifest)?;
+                    let taker = Taker {
+                        manifest: &worker.spec().manifest,
+                        profile: None,
+                    };
+                    let mut prepared = preparation.prepare(&content, taker)?;
                     if let Some(picture) = &mut prepared.picture {
                         picture.frame.mask(&mask);
                     }
@@ -247,7 +264,13 @@ impl Runner {
             Content::Message(_)
             | Content::Elements(..)
             | Content::Rows(_)
-            | Content::Unreadable(_) => self.preparation.prepare(content, &worker.spec().manifest),
+            | Content::Unreadable(_) => {
+                let taker = Taker {
+                    manifest: &worker.spec().manifest,
+                    profile: self.profiles.of_package(worker),
+                };
+                self.preparation.prepare(content, taker)
+            }
         };
         prepared
             .inspect(|_| self.gauge.well(Part::Fit))

@@ -11,6 +11,7 @@
 //! | [`Kind::Encoded`] | 415 | INVALID_ARGUMENT | the request's |
 //! | [`Kind::Busy`] | 429 + Retry-After | RESOURCE_EXHAUSTED | too many at once: try again |
 //! | [`Kind::Model`] | 500 | INTERNAL | the model's |
+//! | [`Kind::Absent`] | 501 | UNIMPLEMENTED | nobody's: Triton has it, this agent has not |
 //! | [`Kind::NotReady`] | 503 + Retry-After | UNAVAILABLE | not loaded at the moment: try again |
 //! | [`Kind::TooSlow`] | 504 | DEADLINE_EXCEEDED | the model's, or a short deadline's |
 
@@ -46,6 +47,7 @@ pub(super) enum Kind {
     Encoded,
     Busy,
     Model,
+    Absent,
     NotReady,
     TooSlow,
 }
@@ -62,6 +64,7 @@ impl Kind {
             Self::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
             Self::Model => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+            Self::Absent => (StatusCode::NOT_IMPLEMENTED, Code::Unimplemented),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
             Self::TooSlow => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
         }

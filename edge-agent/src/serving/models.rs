@@ -313,6 +313,18 @@ impl ActiveModels {
         recorder.input(model, InputSample::Image(quality));
     }
 
+    /// Counts rows as they came from sensors, of which `model` was asked: the features of a profile that names no tensor.
+    pub fn look_at_rows<'r>(&self, model: &ModelVersion, rows: impl Iterator<Item = &'r [f64]>) {
+        let table = self.shared.table.load();
+        let active = table.active.get(&model.model);
+        let active = active.filter(|active| active.worker.model() == model);
+        let profile = active.and_then(|active| active.profile.as_deref());
+        if profile.is_some_and(|profile| profile.input().is_none()) {
+            let recorder = &self.shared.recorder;
+            rows.for_each(|row| recorder.input(model, InputSample::Features(row)));
+        }
+    }
+
     /// The replaced worker, for a request that goes on with a sequence which began there.
     fn pinned(&self, model: &ModelName, input: &InferInput) -> Option<Arc<Worker>> {
         let sequence = input.sequence.as_ref().filter(|sequence| !sequence.start)?;

@@ -284,3 +284,6 @@ impl Job {
         let _ = self.done.send(answer);
     }
 }
+
+#[cfg(test)]
+mod tests;

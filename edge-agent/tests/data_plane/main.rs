@@ -5,6 +5,7 @@
     reason = "a test that cannot go on ends with the place"
 )]
 
+mod batching;
 mod drift;
 mod hostile;
 mod matrix;

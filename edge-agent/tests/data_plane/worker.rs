@@ -40,13 +40,25 @@ async fn every_datatype_comes_back_bit_for_bit() {
         let directory = tempfile::tempdir().unwrap();
         write_package(directory.path(), "1.0.0", "Identity", datatype);
         let worker = host.spawn(spec(directory.path())).await.unwrap();
-        // Strings carry four bytes of length and one of text here.
-        let size = datatype.size_bytes().unwrap_or(5);
+        // Strings carry four bytes of length and nothing, text, a zero or what is no UTF-8 here.
+        let strings: [&[u8]; 4] = [
+            &[0, 0, 0, 0],
+            &[2, 0, 0, 0, 0xc3, 0xa4],
+            &[3, 0, 0, 0, b'a', 0, b'b'],
+            &[2, 0, 0, 0, 0xff, 0x80],
+        ];
+        let size = datatype.size_bytes().unwrap_or(1);
         for length in [0_usize, 1, 1000] {
             // Ones and zeros, so that they are valid truth values too.
             let mut data: Vec<u8> = (0..length * size).map(|at| u8::from(at % 3 == 0)).collect();
             if datatype == Datatype::Bytes {
-                data = [1, 0, 0, 0, b'a'].repeat(length);
+                data = strings
+                    .into_iter()
+                    .cycle()
+                    .take(length)
+                    .flatten()
+                    .copied()
+                    .collect();
             }
             let input = InferInput {
                 tensors: vec![Tensor {

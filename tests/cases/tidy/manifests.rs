@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{check, read};
 
 /// What each of our crates may use of the others. An arrow that is not here does not exist.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("millwright-proto", &[]),
     ("millwright-document", &[]),
     ("millwright-summary", &[]),
@@ -45,6 +45,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         ],
     ),
     ("edge-ipc", &[]),
+    ("edge-strings", &[]),
     ("edge-vision", &[]),
     (
         "edge-agent",
@@ -57,6 +58,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "millwright-summary",
             "edge-core",
             "edge-ipc",
+            "edge-strings",
             "edge-vision",
         ],
     ),
@@ -147,6 +149,9 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("millwright-peer-stores", &[]),
 ];
 
+/// Who may use `unsafe`: what reaches into memory that others hold too, and nothing else.
+const MAY_BE_UNSAFE: [&str; 2] = ["edge-ipc", "edge-strings"];
+
 /// What a crate of pure decisions must not reach, not even through others.
 const NOT_IN_CORES: [&str; 14] = [
     "tokio", "mio", "sled", "quinn", "axum", "hyper", "ort", "sqlx", "reqwest", "rumqttc", "rand",
@@ -206,6 +211,37 @@ fn our_crates_depend_one_way() {
         );
     }
     check("dependencies go one way", &findings);
+}
+
+#[test]
+fn unsafe_code_stays_in_the_crates_that_are_for_it_and_says_why() {
+    let mut findings = Vec::new();
+    let workspace: toml::Value = toml::from_str(&read(Path::new("Cargo.toml"))).expect("TOML");
+    let common = &workspace["workspace"];
+    for path in super::files() {
+        if !path.ends_with("Cargo.toml") || path.as_path() == Path::new("Cargo.toml") {
+            continue;
+        }
+        let manifest: toml::Value = toml::from_str(&read(&path)).expect("manifests are TOML");
+        let own = |table: &toml::Value, group: &str, lint: &str| {
+            let level = table.get("lints")?.get(group)?.get(lint)?.as_str()?;
+            Some(level.to_owned())
+        };
+        let shares = manifest
+            .get("lints")
+            .and_then(|lints| lints.get("workspace"));
+        let table = if shares.is_some() { common } else { &manifest };
+        let name = manifest["package"]["name"].as_str().unwrap_or_default();
+        let (group, lint, level) = if MAY_BE_UNSAFE.contains(&name) {
+            ("clippy", "undocumented_unsafe_blocks", "deny")
+        } else {
+            ("rust", "unsafe_code", "forbid")
+        };
+        if own(table, group, lint).as_deref() != Some(level) {
+            findings.push(format!("{name} does not {level} {lint}"));
+        }
+    }
+    check("unsafe code is rare and explained", &findings);
 }
 
 #[test]

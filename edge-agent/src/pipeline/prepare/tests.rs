@@ -29,6 +29,14 @@ spec:
     Pipeline::parse(&text, "p.yaml").unwrap()
 }
 
+/// A package without a profile.
+fn taker(manifest: &Manifest) -> Taker<'_> {
+    Taker {
+        manifest,
+        profile: None,
+    }
+}
+
 const ROW: &str = "{json: {fields: {a: a, b: b}}}";
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
@@ -58,7 +66,7 @@ fn rows_are_scaled_field_by_field_and_fill_the_input() {
         let manifest = manifest("[{name: x, datatype: FP32, shape: [-1, 2]}]");
         let preparation = Preparation::of(&pipeline(ROW, &rest));
         let prepared = preparation
-            .prepare(&Content::Rows(values), &manifest)
+            .prepare(&Content::Rows(values), taker(&manifest))
             .unwrap();
         let tensor = &prepared.input.tensors[0];
         assert_eq!(
@@ -122,7 +130,7 @@ fn a_pipeline_that_does_not_fit_its_model_is_told_what_to_write() {
             "preprocess: {image: ..}",
         ),
     ] {
-        let error = fits(&pipeline(payload, rest), &manifest(inputs)).unwrap_err();
+        let error = fits(&pipeline(payload, rest), taker(&manifest(inputs))).unwrap_err();
         assert!(error.is_misfit(), "{error}");
         let error = error.to_string();
         assert!(error.contains(words), "{words}: {error}");
@@ -139,7 +147,9 @@ fn bytes_are_the_elements_of_the_input() {
     };
     let content = Content::Elements(None, Bytes::from_static(&[1, 2, 3, 4]));
     let tensor = |datatype: &str| {
-        let prepared = preparation.prepare(&content, &manifest(datatype)).unwrap();
+        let prepared = preparation
+            .prepare(&content, taker(&manifest(datatype)))
+            .unwrap();
         let tensor = &prepared.input.tensors[0];
         (tensor.shape.clone(), tensor.data.to_vec())
     };
@@ -148,7 +158,7 @@ fn bytes_are_the_elements_of_the_input() {
     let (error, _) = preparation
         .prepare(
             &Content::Elements(None, Bytes::from_static(&[1])),
-            &manifest("INT16"),
+            taker(&manifest("INT16")),
         )
         .unwrap_err();
     assert!(error.to_string().contains("no whole elements"), "{error}");
@@ -160,11 +170,11 @@ fn a_picture_that_is_none_fails_alone() {
     let preparation = Preparation::of(&pipeline("image", image));
     let manifest = manifest("[{name: x, datatype: FP32, shape: [1, 3, -1, -1]}]");
     let content = Content::Picture(Bytes::from_static(b"no picture"));
-    let (error, _) = preparation.prepare(&content, &manifest).unwrap_err();
+    let (error, _) = preparation.prepare(&content, taker(&manifest)).unwrap_err();
     assert!(!error.is_misfit(), "{error}");
     let white = Frame::from_rgb(32, 32, vec![255; 32 * 32 * 3].into()).unwrap();
     let content = Content::Picture(white.encode_jpeg(90).into());
-    let prepared = preparation.prepare(&content, &manifest).unwrap();
+    let prepared = preparation.prepare(&content, taker(&manifest)).unwrap();
     assert_eq!(prepared.input.tensors[0].shape, [1, 3, 32, 64]);
     assert!(prepared.picture.is_some());
 }

@@ -4,9 +4,8 @@ use bytemuck::Pod;
 use edge_ipc::Slot;
 use half::{bf16, f16};
 use millwright_package::Datatype;
-use ort::value::{
-    DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, Utf8Data,
-};
+use ort::memory::Allocator;
+use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, TensorElementType};
 
 use super::run::RunFailure;
 use crate::worker::protocol::{MESSAGE_AREA, Placed, Shape};
@@ -101,38 +100,22 @@ fn zero_elements<T: PrimitiveTensorElementType + Pod>(
     Ok(())
 }
 
-/// One string as ONNX Runtime takes it. It asks for text, but copies any bytes up to the first zero.
-#[derive(Clone)]
-struct Text(Vec<u8>);
-
-impl Utf8Data for Text {
-    fn as_utf8_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// A tensor of the strings in `data`, each after its length.
-pub(super) fn strings_in(data: &[u8], shape: &Shape) -> Result<DynTensor, RunFailure> {
+pub(super) fn strings_in(
+    data: &[u8],
+    shape: &Shape,
+    allocator: &Allocator,
+) -> Result<DynTensor, RunFailure> {
     let strings = strings(data).ok_or_else(|| RunFailure::inputs("strings that do not fit"))?;
-    if strings.iter().any(|string| string.contains(&0)) {
-        let message = "a string contains a zero byte, at which ONNX Runtime would end it";
-        return Err(RunFailure::inputs(message));
-    }
-    let texts: Vec<Text> = strings.iter().map(|string| Text(string.to_vec())).collect();
     let dims: Vec<i64> = shape.iter().map(|&dim| dim as i64).collect();
-    let tensor = Tensor::from_string_array((dims, texts.as_slice()))?;
-    Ok(tensor.upcast())
+    let mut tensor = DynTensor::new(allocator, TensorElementType::String, dims)?;
+    edge_strings::fill(&mut tensor, &strings).map_err(RunFailure::inputs)?;
+    Ok(tensor)
 }
 
 /// Appends the strings of `value` to `data`, each after its length.
 pub(super) fn strings_out(value: &DynValue, data: &mut Vec<u8>) -> Result<(), RunFailure> {
-    let (_, strings) = value
-        .try_extract_strings()
-        .map_err(|error| RunFailure::model(format!("an output is not UTF-8: {error}")))?;
-    for string in strings {
-        push_string(string.as_bytes(), data);
-    }
-    Ok(())
+    edge_strings::read(value, |string| push_string(string, data)).map_err(RunFailure::model)
 }
 
 /// Copies the elements of `value` to `offset` of the slot; returns their length in bytes.

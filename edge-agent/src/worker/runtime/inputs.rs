@@ -167,7 +167,7 @@ impl Input {
             scratch.clear();
             slot.append_to(MESSAGE_AREA as u64 + placed.offset, placed.length, scratch)
                 .map_err(RunFailure::inputs)?;
-            self.kept = Some(strings_in(scratch, &placed.shape)?);
+            self.kept = Some(strings_in(scratch, &placed.shape, allocator)?);
             return Ok(false);
         }
         let element = element_type_of(placed.datatype)
