@@ -23,6 +23,7 @@ mod vision;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the benchmarks and keeps their raw results in `benches/results`.
 #[derive(Parser)]
@@ -71,6 +72,24 @@ async fn main() -> Result<()> {
     if let Some(address) = arguments.page {
         return vision::serve_page(address).await;
     }
+    tokio::select! {
+        done = run(&arguments) => done,
+        // What is dropped here ends the servers of others, which no signal of the terminal reaches.
+        ended = ended() => ended,
+    }
+}
+
+/// Resolves when somebody wants this program to end.
+async fn ended() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    anyhow::bail!("ended by a signal; nothing is kept of the bench that ran")
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |bench| arguments.only.is_empty() || arguments.only.contains(&bench);
     if wanted(Bench::Memory) {
         memory::run(arguments.repeats).await?.keep()?;

@@ -4,6 +4,8 @@
 mod grpc;
 mod servers;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,6 +114,10 @@ impl Bench {
                 grpc,
             ))
         })?;
+        over_raw(
+            "floor: an echo over a Unix socket, no inference",
+            raw + echo_p50_us()?,
+        );
         let unix = over_raw("agent, HTTP over a Unix socket, binary tensors", unix);
         let tcp = over_raw("agent, HTTP over TCP, binary tensors", tcp);
         over_raw("agent, gRPC over TCP", grpc);
@@ -240,5 +246,27 @@ fn client_p50_us(client: &mut Client) -> Result<f64> {
         client.ask()?;
         latencies.push(began.elapsed().as_secs_f64() * 1e6);
     }
+    p50_us(&latencies)
+}
+
+/// What two threads that sleep on a Unix socket take to wake each other: less is not possible for a client that sleeps.
+fn echo_p50_us() -> Result<f64> {
+    const BYTES: usize = 256;
+    let (mut here, mut there) = UnixStream::pair()?;
+    let echo = std::thread::spawn(move || {
+        let mut bytes = [0; BYTES];
+        while there.read_exact(&mut bytes).is_ok() && there.write_all(&bytes).is_ok() {}
+    });
+    let mut latencies = Vec::with_capacity(REQUESTS);
+    let mut bytes = [0; BYTES];
+    for _ in 0..REQUESTS {
+        let began = Instant::now();
+        here.write_all(&bytes)?;
+        here.read_exact(&mut bytes)?;
+        latencies.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    drop(here);
+    echo.join()
+        .map_err(|_| anyhow::anyhow!("the echo panicked"))?;
     p50_us(&latencies)
 }
