@@ -73,7 +73,7 @@ async fn main() -> Result<()> {
         return vision::serve_page(address).await;
     }
     tokio::select! {
-        done = run(&arguments) => done,
+        done = Box::pin(run(&arguments)) => done,
         // What is dropped here ends the servers of others, which no signal of the terminal reaches.
         ended = ended() => ended,
     }
