@@ -31,4 +31,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     server = litserve.LitServer(Sensors(), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=parser.parse_args().port, num_api_servers=1, log_level="warning", generate_client_file=False)
+    server.run(host="127.0.0.1", port=parser.parse_args().port, num_api_servers=1, log_level="warning", timeout_keep_alive=300, generate_client_file=False)

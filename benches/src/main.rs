@@ -1,12 +1,16 @@
 //! Side-by-side benchmarks: ours and the named peer alternate in the same run; raw results are kept as JSON.
 //!
 //! [`memory`] is goal P1 (what a connected agent weighs), [`overhead`] is goal P2 (what the way to the model costs),
+//! [`batching`] is goal P3 (what joining requests brings),
 //! [`telemetry`] is goal P4 (what a minute of telemetry costs), [`sketch`] is goal P5 (what a sketch costs),
 //! [`outbox`] is goal P6 (what durable records cost), [`fusion`] is sensor fusion at 1,000 messages a second on one core,
 //! [`vision`] is what a frame costs beside its model, [`swap`] is goal P13 (what a model update costs).
-//! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others.
+//! [`results`] writes `benches/results/<name>.json`; [`peers`] starts the programs of others, [`http`] asks them and
+//! ours.
 
+mod batching;
 mod fusion;
+mod http;
 mod memory;
 mod outbox;
 mod overhead;
@@ -19,6 +23,7 @@ mod vision;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the benchmarks and keeps their raw results in `benches/results`.
 #[derive(Parser)]
@@ -42,6 +47,8 @@ enum Bench {
     Memory,
     /// P2: inference overhead over a raw run of ONNX Runtime.
     Overhead,
+    /// P3: dynamic batching, on and off.
+    Batching,
     /// Sensor fusion over a broker at 1,000 messages a second on one core.
     Fusion,
     /// P4: the bytes of a minute of telemetry beside Prometheus remote write.
@@ -65,12 +72,33 @@ async fn main() -> Result<()> {
     if let Some(address) = arguments.page {
         return vision::serve_page(address).await;
     }
+    tokio::select! {
+        done = Box::pin(run(&arguments)) => done,
+        // What is dropped here ends the servers of others, which no signal of the terminal reaches.
+        ended = ended() => ended,
+    }
+}
+
+/// Resolves when somebody wants this program to end.
+async fn ended() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    anyhow::bail!("ended by a signal; nothing is kept of the bench that ran")
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |bench| arguments.only.is_empty() || arguments.only.contains(&bench);
     if wanted(Bench::Memory) {
         memory::run(arguments.repeats).await?.keep()?;
     }
     if wanted(Bench::Overhead) {
         overhead::run(arguments.repeats).await?.keep()?;
+    }
+    if wanted(Bench::Batching) {
+        batching::run(arguments.repeats).await?.keep()?;
     }
     if wanted(Bench::Fusion) {
         fusion::run(arguments.repeats).await?.keep()?;

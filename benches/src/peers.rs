@@ -36,24 +36,30 @@ pub(crate) fn debian(package: &str) -> Result<PathBuf> {
 
 /// The Python of an environment with what `benches/peers/requirements.txt` names.
 pub(crate) fn python() -> Result<PathBuf> {
-    let environment = checkout().join("target/peers/venv");
+    environment("venv", "python3", "requirements.txt")
+}
+
+/// The Python of an environment with Triton. Its workers are linked to the system's own Python, so it is that one.
+pub(crate) fn python_for_triton() -> Result<PathBuf> {
+    environment("pytriton", "/usr/bin/python3", "requirements-triton.txt")
+}
+
+/// The Python of an environment in `target/peers` with what a list of `benches/peers` names.
+fn environment(name: &str, base: &str, list: &str) -> Result<PathBuf> {
+    let environment = checkout().join("target/peers").join(name);
     let python = environment.join("bin/python");
-    let wanted = std::fs::read_to_string(file("requirements.txt")).context("reading the list")?;
+    let wanted = std::fs::read_to_string(file(list)).context("reading the list")?;
     let complete = environment.join("complete");
     if std::fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
     if !python.exists() {
-        succeed(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-        )?;
+        succeed(Command::new(base).args(["-m", "venv"]).arg(&environment))?;
     }
     succeed(
         Command::new(&python)
             .args(["-m", "pip", "install", "-q", "-r"])
-            .arg(file("requirements.txt")),
+            .arg(file(list)),
     )?;
     std::fs::write(complete, wanted)?;
     Ok(python)

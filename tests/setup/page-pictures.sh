@@ -18,4 +18,4 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 mkdir -p docs/pictures
-target/venv/bin/python tests/setup/page_pictures.py "$chromium" "$url" docs/pictures
+target/venv/bin/python tests/setup/page_pictures.py "$chromium" "$url" "$server" docs/pictures

@@ -1,11 +1,13 @@
-"""Looks at the camera page with a real Chromium: no error, live frames, freezing by keyboard, alternative text; then
-takes the pictures of `docs/pictures`.
+"""Looks at the camera page with a real Chromium: no error, live frames, freezing by keyboard, alternative text, and an
+agent that hangs; takes the pictures of `docs/pictures` on the way.
 
-    page_pictures.py CHROMIUM URL DIRECTORY
+    page_pictures.py CHROMIUM URL AGENT_PROCESS DIRECTORY
 """
 
 import asyncio
 import base64
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -65,7 +67,7 @@ class Browser:
             await self.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32)
 
 
-async def look(browser, url, directory):
+async def look(browser, url, agent, directory):
     for domain in ("Page", "Runtime", "Log"):
         await browser.call(f"{domain}.enable")
     for name, width, height, is_phone, is_dark in VIEWS:
@@ -82,12 +84,23 @@ async def look(browser, url, directory):
         # Rates are those of some seconds; the best frame has been seen.
         await browser.until("rates", "parseFloat(document.querySelector('#rates td').textContent) > 0")
         await browser.until("a sharp frame", "document.getElementById('sharpness-value').textContent.includes('100 %')")
-        picture = await browser.call("Page.captureScreenshot", format="jpeg", quality=JPEG_QUALITY)
-        content = base64.b64decode(picture["data"])
-        assert len(content) < BYTES_MAX, f"{name}: {len(content)} bytes"
-        (directory / f"{name}.jpg").write_bytes(content)
-        print(f"{name}.jpg: {len(content)} bytes")
+        await take(browser, name, directory)
     assert not browser.problems, browser.problems
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        await browser.until("the mark of an old picture", "document.getElementById('figure').className === 'old'")
+        await take(browser, "camera-page-phone-not-live", directory)
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    await browser.until("live pictures again", "document.getElementById('figure').className === ''")
+
+
+async def take(browser, name, directory):
+    picture = await browser.call("Page.captureScreenshot", format="jpeg", quality=JPEG_QUALITY)
+    content = base64.b64decode(picture["data"])
+    assert len(content) < BYTES_MAX, f"{name}: {len(content)} bytes"
+    (directory / f"{name}.jpg").write_bytes(content)
+    print(f"{name}.jpg: {len(content)} bytes")
 
 
 async def check(browser):
@@ -106,7 +119,7 @@ async def check(browser):
 
 
 async def main():
-    chromium, url, directory = sys.argv[1:]
+    chromium, url, agent, directory = sys.argv[1:]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = await asyncio.create_subprocess_exec(
             chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars",
@@ -125,7 +138,7 @@ async def main():
                     tabs = await answer.json()
                 tab = next(tab for tab in tabs if tab["type"] == "page")
                 async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                    await look(Browser(socket), url, Path(directory))
+                    await look(Browser(socket), url, int(agent), Path(directory))
         finally:
             process.terminate()
             await process.wait()

@@ -23,8 +23,9 @@ use rustix::thread::futex;
 
 use crate::memory::Region;
 
-/// Rounds of spinning between two looks at the clock, which costs as much as about twenty rounds.
-const SPINS_PER_LOOK: u32 = 64;
+/// Rounds of spinning before the processor is offered to others and the clock is looked at: about a microsecond, which is
+/// as long as the two take.
+const SPINS_PER_LOOK: u32 = 32;
 
 /// One end of a bell. Both processes hold one over the same three words.
 #[derive(Debug)]
@@ -93,8 +94,9 @@ impl Bell {
         self.load()
     }
 
-    /// Spins until the count is not `seen`, for at most `spin`; `true` when it changed. On a machine with one processor
-    /// it does not spin, because the other process could not run meanwhile.
+    /// Spins until the count is not `seen`, for at most `spin`; `true` when it changed. Between rounds it offers its
+    /// processor to others: the one that is to ring may have been woken on this very processor, and would wait there until
+    /// the spinning is over. On a machine with one processor it does not spin at all.
     #[must_use]
     pub fn spin(&self, seen: u32, spin: Duration) -> bool {
         if self.load() != seen {
@@ -111,6 +113,7 @@ impl Bell {
                 }
                 std::hint::spin_loop();
             }
+            std::thread::yield_now();
             if began.elapsed() >= spin {
                 return false;
             }

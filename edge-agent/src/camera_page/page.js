@@ -2,6 +2,7 @@
 // One request for a frame is under way at a time, and it waits at the node: no frame is asked for twice.
 
 const FRAME_WAIT_MS = 4000;
+const ANSWER_WAIT_MS = 3000;
 const FRAME_EVERY_MS = 80;
 const STATE_EVERY_MS = 250;
 const LIST_EVERY_MS = 5000;
@@ -16,10 +17,14 @@ const path = (name, what) => `/pipelines/${encodeURIComponent(name)}/${what}`;
 let names = [];
 let shown = "";
 let frozen = false;
+let notLive = "";
 let best = 0;
 let tag = null;
 let picture = null;
 let asking = new AbortController();
+
+// An agent that hangs is told from one that has nothing new.
+const ask = (url) => fetch(url, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_WAIT_MS) });
 
 function choose() {
   const wanted = decodeURIComponent(location.hash.slice(1));
@@ -29,6 +34,7 @@ function choose() {
   asking.abort();
   best = 0;
   tag = null;
+  notLive = "";
   freeze(false);
   showPicture(null);
   document.title = shown ? `${shown} on this node` : "Pipelines of this node";
@@ -41,7 +47,7 @@ function choose() {
 async function followList() {
   for (;;) {
     try {
-      const answer = await fetch("/pipelines/list.json", { cache: "no-store" });
+      const answer = await ask("/pipelines/list.json");
       if (answer.status === 401) return location.reload();
       const list = (await answer.json()).map((pipeline) => pipeline.name);
       if (list.join() !== names.join()) {
@@ -57,7 +63,7 @@ async function followList() {
       choose();
       if (!names.length) say("No pipeline runs on this node", false);
     } catch {
-      say("The agent does not answer", true);
+      lost();
     }
     await pause(names.length ? LIST_EVERY_MS : RETRY_MS);
   }
@@ -75,7 +81,8 @@ async function followFrames() {
       asking = new AbortController();
       const headers = tag ? { "If-None-Match": tag } : {};
       const url = `${path(name, "frame.jpg")}?wait=${FRAME_WAIT_MS}`;
-      const answer = await fetch(url, { headers, cache: "no-store", signal: asking.signal });
+      const signal = AbortSignal.any([asking.signal, AbortSignal.timeout(FRAME_WAIT_MS + ANSWER_WAIT_MS)]);
+      const answer = await fetch(url, { headers, cache: "no-store", signal });
       if (answer.status === 200) {
         const bytes = await answer.blob();
         if (name === shown && !frozen) {
@@ -110,15 +117,31 @@ async function followState() {
     if (shown && !document.hidden) {
       const name = shown;
       try {
-        const answer = await fetch(path(name, "state.json"), { cache: "no-store" });
+        const answer = await ask(path(name, "state.json"));
         if (answer.ok && name === shown) showState(await answer.json());
-        else if (answer.status === 404) say("This pipeline has gone", true);
+        else if (answer.status === 404) lost("This pipeline has gone");
       } catch {
-        say("The agent does not answer", true);
+        if (name === shown) lost();
       }
     }
     await pause(STATE_EVERY_MS);
   }
+}
+
+function lost(why = "The agent does not answer") {
+  say(why, true);
+  at("age").textContent = "unknown";
+  at("age").className = "bad";
+  markLive("not live");
+}
+
+// Nobody aims a camera by an old picture: it is grey, and says so.
+function markLive(why) {
+  notLive = why;
+  at("badge").hidden = !frozen && !notLive;
+  const text = frozen ? "frozen" : notLive;
+  if (at("badge").textContent !== text) at("badge").textContent = text;
+  at("figure").className = notLive ? "old" : "";
 }
 
 function say(text, isBad) {
@@ -146,6 +169,7 @@ function showState(state) {
   const age = at("age");
   age.textContent = state.ageMs === undefined ? "none yet" : span(state.ageMs);
   age.className = state.ageMs > OLD_MS ? "bad" : "";
+  markLive(state.ageMs > OLD_MS ? `not live: ${span(state.ageMs)}` : "");
   showRates(state);
   showQuality(state.quality);
   showConfidence(state.confidences);
@@ -233,7 +257,7 @@ function line([what, how]) {
 function freeze(wanted) {
   frozen = wanted;
   at("freeze").setAttribute("aria-pressed", String(frozen));
-  at("badge").hidden = !frozen;
+  markLive(notLive);
   if (frozen) asking.abort();
 }
 
