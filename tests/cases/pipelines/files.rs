@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{DEADLINE, names, picture, state, with_pipeline};
 
 /// A web server that takes results: refuses the first request, then takes all.
-async fn web_server() -> Result<(String, mpsc::Receiver<serde_json::Value>)> {
+pub(super) async fn web_server() -> Result<(String, mpsc::Receiver<serde_json::Value>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/results", listener.local_addr()?);
     let (taken, results) = mpsc::channel(16);

@@ -60,7 +60,8 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "edge-vision",
         ],
     ),
-    ("fleet-api", &["millwright-proto"]),
+    // The spec of kind Pipeline is that of a pipeline file, word for word.
+    ("fleet-api", &["millwright-pipeline", "millwright-proto"]),
     (
         // Packing a model does to pictures what a pipeline does, and profiles them the same.
         "fleetctl",
@@ -82,6 +83,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "millwright-document",
             "millwright-identity",
             "millwright-package",
+            "millwright-pipeline",
             "millwright-proto",
             "millwright-summary",
         ],
