@@ -132,5 +132,8 @@ fn a_pipeline_tells_how_many_run_it_and_what_it_does_in_words() {
     assert_eq!(cells[..4], ["gate", "m", "2/3", "1"]);
     assert_eq!(cells[5], "site in (leipzig)");
     let page = describe(&pipeline, &[], now).to_string();
-    assert!(page.contains("/pipelines/gate/push"), "{page}");
+    assert!(
+        page.contains("sent to POST /pipelines/<name>/push"),
+        "{page}"
+    );
 }
