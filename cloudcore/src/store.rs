@@ -41,7 +41,8 @@ pub(crate) use ingest::{KnownNode, KnownSession, NewSession, NewWindow, StreamKe
 pub(crate) use meta::StoreIdentity;
 pub(crate) use nodes::{NewNodeIdentity, RegisteredNode};
 pub(crate) use planning::{
-    DesiredRow, DeviceRow, PlanningRows, SessionRow, StoredContent, StoredDesired, StoredSlot,
+    DesiredRow, DeviceRow, PlanningRows, SessionRow, StoredContent, StoredDesired, StoredPipeline,
+    StoredSlot,
 };
 pub(crate) use recall::QuicPeer;
 pub(crate) use retention::Retention;

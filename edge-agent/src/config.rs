@@ -26,7 +26,8 @@ pub use arguments::{
 use endpoints::endpoints;
 pub use endpoints::{Endpoints, GRPC_PORT, Listen, SOCKET_MODE, SocketSetting};
 pub use file::{
-    Cloud, ConfigFile, Mqtt, MqttSource, Page, ProbeQuic, Storage, Transports, WorkerSection,
+    Cloud, ConfigFile, Mqtt, MqttSource, Page, Permission, ProbeQuic, Storage, Transports,
+    WorkerSection,
 };
 
 /// Where the agent keeps its state when nobody says otherwise.

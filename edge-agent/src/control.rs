@@ -28,7 +28,7 @@ use edge_core::hold::Hold;
 use edge_core::models::{Fact, Observed, PackageId};
 use edge_core::reconcile::{next_wakeup, reconcile};
 use millwright_proto::ids::Generation;
-use millwright_proto::link::{Applied, NodeCondition};
+use millwright_proto::link::{Applied, NodeCondition, PipelineStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -37,6 +37,7 @@ use crate::executor::{Executor, Outcome};
 use crate::fetch::{BlobSource, Shelf};
 use crate::journal::{Journal, Severity};
 use crate::link::{LinkStatus, ReceivedDesired};
+use crate::pipeline::cloud::CloudPipelines;
 use crate::serving::models::ActiveModels;
 use crate::storage::{Part, Problems, StorageHealth};
 use activations::Activations;
@@ -57,6 +58,10 @@ pub struct Outlets {
     pub applied: watch::Sender<Applied>,
     /// Length of a summary window the desired state asks for.
     pub summary_window: watch::Sender<Option<Duration>>,
+    /// Pipelines the desired state asks for.
+    pub pipelines: watch::Sender<CloudPipelines>,
+    /// What came of those: the way back.
+    pub pipelines_told: watch::Receiver<Vec<PipelineStatus>>,
     /// For people.
     pub journal: Journal,
     /// What could not be stored.
@@ -173,9 +178,11 @@ impl<B: BlobSource> Control<B> {
         loop {
             let due = self.due();
             let problems = &mut self.problems;
+            let told = &mut self.outlets.pipelines_told;
             let event = tokio::select! {
                 event = next_event(&mut self.wish, &mut self.outcomes, due, &mut stop) => event,
                 Ok(()) = problems.changed() => Event::Storage,
+                Ok(()) = told.changed() => Event::Pipelines,
             };
             match event {
                 Event::Desired(received) => self.adopt(received),
@@ -190,7 +197,7 @@ impl<B: BlobSource> Control<B> {
                 }
                 Event::Link => self.link_changed(),
                 Event::Hold => self.follow(),
-                Event::Storage => {}
+                Event::Storage | Event::Pipelines => {}
                 Event::Due => self.try_waiting(),
                 Event::Stop => break,
             }
@@ -272,6 +279,11 @@ impl<B: BlobSource> Control<B> {
         self.outlets
             .summary_window
             .send_replace(self.plan.summary_window);
+        self.outlets.pipelines.send_if_modified(|running| {
+            let changed = *running != self.plan.pipelines;
+            running.clone_from(&self.plan.pipelines);
+            changed
+        });
         let journal = &self.outlets.journal;
         match (&before, &self.hold) {
             (None, Some(hold)) => {
@@ -329,7 +341,7 @@ impl<B: BlobSource> Control<B> {
         }
         let kept = self.activations.keep(&self.observed).await;
         self.outlets.storage.note(Part::WorkingState, &kept);
-        let applied = applied(&Situation {
+        let applied = applied(Situation {
             desired: &self.desired,
             observed: &self.observed,
             digest: self.wish.digest(),
@@ -337,6 +349,7 @@ impl<B: BlobSource> Control<B> {
             gaps: self.executor.gaps(),
             hold: self.hold.as_ref(),
             problems: &self.problems.borrow_and_update().clone(),
+            pipelines: self.outlets.pipelines_told.borrow_and_update().clone(),
         });
         self.tell_of_gaps(&applied.conditions);
         self.outlets.applied.send_if_modified(|current| {

@@ -10,7 +10,7 @@
 //! lock  addresses.json  infer.sock  desired.a  desired.b  hold.json  networks  page-token
 //! identity/{identity.key, tls.pem, root.pem, node.json, time-floor}   trust/*.pem
 //! packages/<model>/<version>-<digest>/   packages/.incoming/<model>-<version>-<digest>/
-//! hard-examples/<pipeline>/
+//! hard-examples/<pipeline>/   secrets/                             (files that pipelines of the cloud may name)
 //! state/  outbox/                                                    (sled)
 //! ```
 
@@ -193,6 +193,12 @@ impl Layout {
     #[must_use]
     pub fn hard_examples(&self) -> PathBuf {
         self.root.join("hard-examples")
+    }
+
+    /// Passwords, tokens and certificates that pipelines of the cloud may name. Whoever owns the box puts them there.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join("secrets")
     }
 
     /// What worked on which network.

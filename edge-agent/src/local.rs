@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use edge_core::models::PackageId;
 use millwright_package::{MANIFEST_FILE, Manifest, ManifestError};
@@ -74,6 +75,7 @@ pub fn plan(directory: &Path, trust_keys: &[PathBuf]) -> Result<(Plan, TrustPoli
     Ok((
         Plan {
             packages,
+            pipelines: Arc::default(),
             summary_window: None,
         },
         trust,

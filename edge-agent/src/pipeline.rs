@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Owns everything between a source and a sink ([`Pipelines`] runs what is wanted, each pipeline by itself), the files
-//! of this machine that hold pipelines ([`files`]), and how each is doing ([`PipelineTable`]). It deliberately knows
-//! no cloud and loads no model: it asks [`ActiveModels`] like any other client, so a swap is none of its business.
+//! of this machine that hold pipelines ([`files`]), what pipelines of the cloud may do here ([`cloud`]), and how each is
+//! doing ([`PipelineTable`]). It deliberately knows no session and loads no model: it asks [`ActiveModels`] like any other client, so a swap is none of its business.
 //!
 //! Invariants: one queue per pipeline is the only place where inputs wait, and what gives way there is counted; a
 //! source is told what became of an input only after its result is on the way, so an agent that is killed in
@@ -19,6 +19,7 @@ mod assembly;
 mod backoff;
 mod camera;
 pub mod check;
+pub mod cloud;
 mod directory;
 pub mod files;
 mod gauge;
@@ -51,6 +52,8 @@ use tokio::task::JoinHandle;
 
 use crate::camera_page::board::Board;
 use crate::serving::models::ActiveModels;
+use crate::status::ask::wall_ms;
+use cloud::Admitted;
 use gauge::Gauge;
 pub use gauge::PipelineFacts;
 pub use interest::Interest;
@@ -82,6 +85,8 @@ pub struct PipelineTable {
     interest: Interest,
     /// Bounded by [`files::PIPELINES_MAX`]. Held for one look or change.
     gauges: Arc<Mutex<BTreeMap<PipelineName, Gauge>>>,
+    /// As many as one desired state names. Held for one look or change.
+    refused: Arc<Mutex<Vec<PipelineFacts>>>,
 }
 
 impl PipelineTable {
@@ -90,10 +95,36 @@ impl PipelineTable {
         push::router(self.doors.clone())
     }
 
-    /// How every pipeline is doing, by name.
+    /// How every pipeline is doing, by name: those that run, then those of the cloud that do not.
     #[must_use]
     pub fn facts(&self) -> Vec<PipelineFacts> {
+        let mut facts = self.running();
+        facts.extend(self.lock_refused().iter().cloned());
+        facts
+    }
+
+    fn running(&self) -> Vec<PipelineFacts> {
         self.lock().values().map(Gauge::facts).collect()
+    }
+
+    /// Remembers which pipelines of the cloud do not run, for whoever looks at the box.
+    fn refuse(&self, admitted: &Admitted) {
+        let refused = admitted.cloud.iter().filter_map(|(name, (_, refused))| {
+            let why = refused.as_ref()?;
+            Some(PipelineFacts {
+                name: name.to_string(),
+                state: "refused".to_owned(),
+                reason: format!("{}: {}", why.reason, why.message),
+                since_ms: wall_ms(),
+                ..PipelineFacts::default()
+            })
+        });
+        *self.lock_refused() = refused.collect();
+    }
+
+    fn lock_refused(&self) -> MutexGuard<'_, Vec<PipelineFacts>> {
+        // Nothing panics while it is held.
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where drift and disagreement are told.
@@ -153,31 +184,8 @@ impl Pipelines {
         }
     }
 
-    /// Runs what is `wanted`, now and whenever that changes, until `stop`; then ends them all.
-    pub async fn run(
-        mut self,
-        mut wanted: watch::Receiver<Vec<Pipeline>>,
-        stop: impl Future<Output = ()>,
-    ) {
-        tokio::pin!(stop);
-        let now = wanted.borrow_and_update().clone();
-        self.set(now).await;
-        let mut ticks = tokio::time::interval(SHOW_EVERY);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                _ = ticks.tick() => self.tell(),
-                Ok(()) = wanted.changed() => {
-                    let now = wanted.borrow_and_update().clone();
-                    self.set(now).await;
-                }
-            }
-        }
-        end_all(self.running).await;
-    }
-
     fn tell(&self) {
-        for facts in self.parts.table.facts() {
+        for facts in self.parts.table.running() {
             Show::new(self.parts.board.clone(), &facts.name).rates(&facts);
         }
     }

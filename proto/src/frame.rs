@@ -14,6 +14,9 @@ pub const PROTOCOL: &str = "millwright/1";
 /// The protocol version spoken here, as it stands in `Hello.versions`.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// Capability in `Hello` of an agent that runs the pipelines of its desired state.
+pub const CAPABILITY_PIPELINES: &str = "pipelines";
+
 /// Largest frame body. A desired document names every file of every model on a node (about 200
 /// bytes each) and carries each signature bundle (a few KiB), so 1 MiB holds more than 100 models;
 /// everything larger travels as a blob.

@@ -1,6 +1,7 @@
 //! Pipelines over real brokers, cameras and files: what a plant engineer wires up and then trusts.
 
 mod camera;
+mod cloud;
 mod files;
 mod fusion;
 mod scaled;

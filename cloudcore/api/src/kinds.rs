@@ -1,4 +1,5 @@
-//! The kinds: `Site`, `Node`, `JoinToken`, `Model`, `ModelVersion`, `ModelDeployment`, `Rollout`.
+//! The kinds: `Site`, `Node`, `JoinToken`, `Model`, `ModelVersion`, `ModelDeployment`,
+//! `Rollout`, `Pipeline`.
 //!
 //! Each file has a kind with its spec, its status, and the types only they use.
 
@@ -6,6 +7,7 @@ mod deployment;
 mod join_token;
 mod model;
 mod node;
+mod pipeline;
 mod rollout;
 mod site;
 
@@ -13,6 +15,7 @@ pub use deployment::*;
 pub use join_token::*;
 pub use model::*;
 pub use node::*;
+pub use pipeline::*;
 pub use rollout::*;
 pub use site::*;
 

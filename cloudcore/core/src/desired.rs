@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use millwright_proto::Digest;
-use millwright_proto::ids::{Generation, ModelName, NodeName, Version};
+use millwright_proto::ids::{Generation, ModelName, NodeName, PipelineName, Version};
 
 use crate::fleet::{Memory, Node};
 
@@ -31,6 +31,8 @@ pub const GENERATION_JUMP_MAX: u64 = 1_000_000;
 pub struct Content {
     /// One per model.
     pub slots: BTreeMap<ModelName, Slot>,
+    /// Pipelines, by what stands for their documents.
+    pub pipelines: BTreeMap<PipelineName, Digest>,
     /// Length of a summary window in milliseconds; 0 leaves it to the node.
     pub summary_window_ms: u32,
 }

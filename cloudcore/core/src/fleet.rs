@@ -5,16 +5,20 @@
 //! *silent*, which is neither success nor failure.
 
 pub mod condition;
+pub mod pipeline;
 pub mod placement;
 pub mod selector;
 
 use std::collections::BTreeMap;
 
 use millwright_proto::Digest;
-use millwright_proto::ids::{Generation, ModelName, ModelVersion, NodeUid, SiteName, Version};
+use millwright_proto::ids::{
+    Generation, ModelName, ModelVersion, NodeUid, PipelineName, SiteName, Version,
+};
 
 use crate::desired::Desired;
 use crate::fleet::condition::{Condition, State};
+use crate::fleet::pipeline::{PipelineReport, PipelineSupport};
 use crate::fleet::selector::Selector;
 use crate::rollout::Strategy;
 
@@ -36,6 +40,8 @@ pub struct Node {
     pub liveness: Liveness,
     /// What it runs on; `None` before its first session.
     pub platform: Option<Platform>,
+    /// Whether its agent runs pipelines of the cloud.
+    pub pipelines: PipelineSupport,
     /// When its certificate ends, in Unix milliseconds.
     pub certificate_expires_ms: Option<i64>,
     /// What it said last of its desired state.
@@ -121,6 +127,8 @@ pub struct Report {
     pub extent: Extent,
     /// How far each model has come.
     pub slots: BTreeMap<ModelName, SlotReport>,
+    /// How each pipeline is doing.
+    pub pipelines: BTreeMap<PipelineName, PipelineReport>,
     /// What it says of itself: condition type to what is told.
     pub conditions: BTreeMap<String, ReportedCondition>,
 }
@@ -232,6 +240,8 @@ pub struct NodeStatus {
     pub applied_generation: Generation,
     /// One per model it was told to run.
     pub models: BTreeMap<ModelName, SlotReport>,
+    /// One per pipeline that selects it.
+    pub pipelines: BTreeMap<PipelineName, PipelineReport>,
     /// When its certificate ends, in Unix milliseconds.
     pub certificate_expires_ms: Option<i64>,
 }

@@ -11,18 +11,21 @@
 mod content;
 mod event;
 mod memory;
+mod pipelines;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use millwright_proto::Digest;
 use millwright_proto::ids::{
-    DeploymentName, Generation, ModelName, ModelVersion, NodeName, NodeUid, SiteName,
+    DeploymentName, Generation, ModelName, ModelVersion, NodeName, NodeUid, PipelineName, SiteName,
 };
 
 pub use self::event::{Event, Regarding, Severity};
+pub use self::pipelines::{NODE_PIPELINES_BYTES_MAX, NODE_PIPELINES_MAX};
 
 use crate::desired::{Content, Desired, Standing};
+use crate::fleet::pipeline::{Pipeline, PipelineStatus};
 use crate::fleet::placement::{self, Placement};
 use crate::fleet::{Deployment, DeploymentStatus, Node, NodeStatus, SiteStatus};
 use crate::rollout::{self, Case, Progress, Rollout};
@@ -44,6 +47,8 @@ pub struct Snapshot {
     pub deployments: BTreeMap<DeploymentName, Deployment>,
     /// Rollouts by deployment and number, also of deployments that are gone.
     pub rollouts: BTreeMap<DeploymentName, BTreeMap<u64, Rollout>>,
+    /// Pipelines.
+    pub pipelines: BTreeMap<PipelineName, Pipeline>,
     /// Length of a summary window in milliseconds; 0 leaves it to the nodes.
     pub summary_window_ms: u32,
 }
@@ -59,6 +64,8 @@ pub struct Plan {
     pub forgotten: BTreeSet<(DeploymentName, u64)>,
     /// Changed statuses.
     pub deployments: BTreeMap<DeploymentName, DeploymentStatus>,
+    /// Changed statuses.
+    pub pipelines: BTreeMap<PipelineName, PipelineStatus>,
     /// Changed statuses.
     pub nodes: BTreeMap<NodeName, NodeStatus>,
     /// Changed statuses.
@@ -131,10 +138,13 @@ pub fn plan(snapshot: &Snapshot, now_ms: i64) -> Plan {
     }
     content::keep_adopted(&mut contents, snapshot);
     content::adopt(&mut contents, snapshot, &placement);
+    let withheld = pipelines::assign(&mut contents, snapshot);
     for (name, node) in &snapshot.nodes {
         desire(name, node, contents.remove(name), &mut plan);
-        status::node(snapshot, name, node, &mut plan, now_ms);
+        let pipelines = pipelines::of_node(snapshot, (name, node), &withheld);
+        status::node(snapshot, (name, node), pipelines, &mut plan, now_ms);
     }
+    pipelines::statuses(snapshot, &withheld, &mut plan, now_ms);
     status::sites(snapshot, &mut plan);
     forget(snapshot, &mut plan);
     plan

@@ -27,6 +27,9 @@ pub(crate) enum KindName {
     /// Changes of deployments under way and done.
     #[value(name = "rollouts", aliases = ["rollout", "ro"])]
     Rollout,
+    /// What feeds models from cameras, brokers and files.
+    #[value(name = "pipelines", aliases = ["pipeline", "pl"])]
+    Pipeline,
 }
 
 /// Runs `$body` with `$K` as the type of the kind.
@@ -59,6 +62,10 @@ macro_rules! with_kind {
             }
             $crate::kinds::KindName::Rollout => {
                 type $K = fleet_api::Rollout;
+                $body
+            }
+            $crate::kinds::KindName::Pipeline => {
+                type $K = fleet_api::Pipeline;
                 $body
             }
         }

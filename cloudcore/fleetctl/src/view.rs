@@ -3,6 +3,7 @@
 mod fleet;
 mod measured;
 mod models;
+mod pipelines;
 pub(crate) mod rollouts;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod join_token;
 mod model;
 mod model_version;
 mod node;
+mod pipeline;
 mod rollout;
 mod site;
 
@@ -77,7 +78,8 @@ pub(crate) trait Rules: Kind {
 
 /// Whether two specs are the same document.
 pub(crate) fn same_spec<K: Kind>(one: &Resource<K>, other: &Resource<K>) -> bool {
-    let document = |resource: &Resource<K>| serde_json::to_value(&resource.spec).ok();
+    // As text: the fields of a row are a map whose order counts.
+    let document = |resource: &Resource<K>| serde_json::to_string(&resource.spec).ok();
     document(one) == document(other)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fleet_api::{
     AuditList, EventList, JoinToken, Kind, List, Model, ModelDeployment, ModelVersion, Node,
-    Resource, Rollout, Site, SummaryReport, WatchEvent, WindowList,
+    Pipeline, Resource, Rollout, Site, SummaryReport, WatchEvent, WindowList,
 };
 use utoipa::openapi::HttpMethod;
 
@@ -67,6 +67,7 @@ pub(super) fn all() -> Vec<Route> {
     of_kind::<ModelVersion>(&mut routes);
     of_kind::<ModelDeployment>(&mut routes);
     of_kind::<Rollout>(&mut routes);
+    of_kind::<Pipeline>(&mut routes);
     of_nodes(&mut routes);
     of_blobs(&mut routes);
     of_telemetry(&mut routes);

@@ -3,6 +3,7 @@
 mod ahead;
 mod enrollment;
 mod packages;
+mod pipelines;
 mod renewal;
 mod resources;
 mod watches;

@@ -3,11 +3,13 @@
 //! Objects come as the API's types; what only the store knows of a device comes as [`DeviceRow`].
 
 use fleet_api::{
-    ModelDeployment, ModelVersion, Node, NodePhase, Resource, Rollout, Site, Transport,
+    ModelDeployment, ModelVersion, Node, NodePhase, Pipeline, Resource, Rollout, Site, Transport,
 };
 use fleet_core::fleet::Memory;
+use fleet_core::fleet::pipeline::PipelineSupport;
 use jiff::Timestamp;
 use millwright_proto::Digest;
+use millwright_proto::frame::CAPABILITY_PIPELINES;
 use millwright_proto::ids::{Generation, NodeUid};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
@@ -31,6 +33,8 @@ pub(crate) struct PlanningRows {
     pub(crate) deployments: Vec<Resource<ModelDeployment>>,
     /// What was done for it.
     pub(crate) rollouts: Vec<Resource<Rollout>>,
+    /// Pipelines.
+    pub(crate) pipelines: Vec<Resource<Pipeline>>,
     /// The devices, oldest enrollment first.
     pub(crate) devices: Vec<DeviceRow>,
 }
@@ -67,6 +71,8 @@ pub(crate) struct SessionRow {
     pub(crate) arch: String,
     /// Empty when there is none.
     pub(crate) onnxruntime: String,
+    /// Whether its agent runs pipelines of the cloud.
+    pub(crate) pipelines: PipelineSupport,
     /// The desired state it said it works on.
     pub(crate) applied: Option<(Generation, Digest)>,
     /// Its last `Applied` message.
@@ -90,6 +96,9 @@ pub(crate) struct DesiredRow {
 pub(crate) struct StoredContent {
     /// One per model.
     pub(crate) slots: Vec<StoredSlot>,
+    /// Pipelines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pipelines: Vec<StoredPipeline>,
     /// 0 leaves it to the node.
     pub(crate) summary_window_ms: u32,
 }
@@ -114,6 +123,16 @@ pub(crate) struct StoredSlot {
     /// The deployment's generation when an operator took the version over from the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) adopted: Option<u64>,
+}
+
+/// One pipeline of a desired state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StoredPipeline {
+    /// Its name.
+    pub(crate) name: String,
+    /// Of its document.
+    pub(crate) document: Digest,
 }
 
 /// The desired state of a node, as it is sent.
@@ -147,6 +166,7 @@ impl Store {
             versions: all(&mut moment, tenant).await?,
             deployments: all(&mut moment, tenant).await?,
             rollouts: all(&mut moment, tenant).await?,
+            pipelines: all(&mut moment, tenant).await?,
             devices: devices(&mut moment, tenant).await?,
         })
     }
@@ -217,7 +237,7 @@ async fn devices(
 ) -> Result<Vec<DeviceRow>, StoreError> {
     let rows = sqlx::query(
         "SELECT n.uid, n.name, n.phase, n.certificate_expires_ms, s.term, s.transport, s.last_seen_ms,
-         s.agent_version, s.arch, s.onnxruntime, s.applied_generation, s.applied_digest, s.applied,
+         s.agent_version, s.arch, s.onnxruntime, s.capabilities, s.applied_generation, s.applied_digest, s.applied,
          d.generation, d.digest, d.content, u.uid IS NOT NULL AS unheard
          FROM node_identity n LEFT JOIN session s ON s.uid = n.uid LEFT JOIN desired d ON d.uid = n.uid
          LEFT JOIN unheard u ON u.uid = n.uid
@@ -271,9 +291,20 @@ fn session_of(row: &SqliteRow, name: &str) -> Result<Option<SessionRow>, StoreEr
         agent_version: row.try_get("agent_version")?,
         arch: row.try_get("arch")?,
         onnxruntime: row.try_get("onnxruntime")?,
+        pipelines: pipeline_support(row.try_get("capabilities")?, name)?,
         applied,
         message: row.try_get("applied")?,
     }))
+}
+
+fn pipeline_support(capabilities: &str, name: &str) -> Result<PipelineSupport, StoreError> {
+    let named: Vec<String> =
+        serde_json::from_str(capabilities).map_err(|_| damaged("capabilities", name))?;
+    Ok(if named.iter().any(|name| name == CAPABILITY_PIPELINES) {
+        PipelineSupport::Runs
+    } else {
+        PipelineSupport::TooOld
+    })
 }
 
 fn desired_of(row: &SqliteRow, name: &str) -> Result<Option<DesiredRow>, StoreError> {

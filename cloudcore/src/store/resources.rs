@@ -107,6 +107,17 @@ impl Write {
         all(self, tenant).await
     }
 
+    /// How many objects of a kind there are.
+    pub(crate) async fn count<K: Kind>(&mut self, tenant: &str) -> Result<usize, StoreError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM resource WHERE tenant = ? AND kind = ?")
+                .bind(tenant)
+                .bind(K::KIND)
+                .fetch_one(&mut **self)
+                .await?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
     /// Stores a new object: name, labels, annotations, spec and status of `resource` count.
     pub(crate) async fn insert<K: Kind>(
         &mut self,

@@ -3,18 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use fleet_api::{ModelDeployment, Node, Rollout, Severity, Site};
+use fleet_api::{ModelDeployment, Node, Pipeline, Rollout, Severity, Site};
 use fleet_core::Plan;
 use fleet_core::desired::Gap;
 use fleet_core::plan::{self, NewDesired, Regarding};
 use jiff::Timestamp;
-use millwright_proto::ids::{Generation, ModelName, NodeName, NodeUid};
+use millwright_proto::ids::{Generation, ModelName, NodeName, NodeUid, PipelineName};
 use millwright_proto::{Digest, link};
 use prost::Message as _;
 use thiserror::Error;
 
-use super::plan::{deployment_status, node_status, rollout_name, rollout_resource, rollout_status};
-use crate::store::{NewEvent, Store, StoreError, StoredContent, StoredDesired, StoredSlot, Write};
+use super::plan::{
+    deployment_status, node_status, pipeline_status, rollout_name, rollout_resource, rollout_status,
+};
+use crate::store::{
+    NewEvent, Store, StoreError, StoredContent, StoredDesired, StoredPipeline, StoredSlot, Write,
+};
 
 /// Statuses of nodes written in one transaction: some 20 ms of the writer.
 const STATUSES_PER_BITE: usize = 100;
@@ -43,29 +47,52 @@ pub(crate) enum ExecuteError {
         /// The model.
         model: ModelName,
     },
+    /// A pipeline that is planned for a node is not among those that were read.
+    #[error("Pipeline/{pipeline} of Node/{node} went while it was planned for")]
+    Pipeline {
+        /// The node.
+        node: NodeName,
+        /// The pipeline.
+        pipeline: PipelineName,
+    },
 }
 
 /// What a desired document says of each pushed version, by the digest that stands for it, without how
 /// long it has to prove itself.
-pub(super) type Packages = BTreeMap<Digest, link::ModelSlot>;
+type Packages = BTreeMap<Digest, link::ModelSlot>;
 
-/// Writes `plan`. `packages` has every version that was pushed and not deleted since.
+/// What desired documents are made of, by the digests that stand for it in a plan.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// Every version that was pushed and not deleted since.
+    pub(super) packages: Packages,
+    /// The document of every pipeline.
+    pub(super) pipelines: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// Writes `plan`, which was made from the same facts as `parts`.
 pub(super) async fn execute(
     store: &Store,
     tenant: &str,
     plan: &Plan,
-    packages: &Packages,
+    parts: &Parts,
     now: Timestamp,
 ) -> Result<(), ExecuteError> {
     let mut write = store.write().await?;
     for (node, desired) in &plan.desired {
-        set_desired(&mut write, tenant, (node, desired), packages, now).await?;
+        set_desired(&mut write, tenant, (node, desired), parts, now).await?;
     }
     rollouts(&mut write, tenant, plan, now).await?;
     for (name, status) in &plan.deployments {
         let status = deployment_status(name, status);
         write
             .change_status::<ModelDeployment>(tenant, name.as_str(), |stored| *stored = status)
+            .await?;
+    }
+    for (name, status) in &plan.pipelines {
+        let status = pipeline_status(status);
+        write
+            .change_status::<Pipeline>(tenant, name.as_str(), |stored| *stored = status)
             .await?;
     }
     for (name, status) in &plan.sites {
@@ -104,12 +131,12 @@ async fn set_desired(
     write: &mut Write,
     tenant: &str,
     (node, desired): (&NodeName, &NewDesired),
-    packages: &Packages,
+    parts: &Parts,
     now: Timestamp,
 ) -> Result<(), ExecuteError> {
     let mut models = Vec::with_capacity(desired.content.slots.len());
     for (model, slot) in &desired.content.slots {
-        let package = match packages.get(&slot.package) {
+        let package = match parts.packages.get(&slot.package) {
             Some(package) => package.clone(),
             None => kept(write, desired.uid, (node, model)).await?,
         };
@@ -122,6 +149,7 @@ async fn set_desired(
     let document = link::DesiredDocument {
         models,
         summary_window_ms: desired.content.summary_window_ms,
+        pipelines: pipelines(node, desired, parts)?,
     };
     let content = content(desired);
     let document = document.encode_to_vec();
@@ -138,6 +166,26 @@ async fn set_desired(
         node: node.clone(),
         generation: desired.generation,
     })
+}
+
+/// The documents of its pipelines, ordered by name.
+fn pipelines(
+    node: &NodeName,
+    desired: &NewDesired,
+    parts: &Parts,
+) -> Result<Vec<link::PipelineDocument>, ExecuteError> {
+    let pipelines = desired.content.pipelines.iter().map(|(name, digest)| {
+        let document = parts.pipelines.get(digest);
+        let document = document.ok_or_else(|| ExecuteError::Pipeline {
+            node: node.clone(),
+            pipeline: name.clone(),
+        })?;
+        Ok(link::PipelineDocument {
+            name: name.to_string(),
+            document: document.clone().into(),
+        })
+    });
+    pipelines.collect()
 }
 
 /// What the stored document says of a model: its version was deleted, and the node keeps it.
@@ -175,8 +223,14 @@ fn content(desired: &NewDesired) -> StoredContent {
         since: since(model).get(),
         adopted: slot.adopted,
     });
+    let pipelines = content.pipelines.iter();
+    let pipelines = pipelines.map(|(name, document)| StoredPipeline {
+        name: name.to_string(),
+        document: *document,
+    });
     StoredContent {
         slots: slots.collect(),
+        pipelines: pipelines.collect(),
         summary_window_ms: content.summary_window_ms,
     }
 }
@@ -213,6 +267,7 @@ async fn tell(
 ) -> Result<(), StoreError> {
     let regarding = match &event.regarding {
         Regarding::Node(name) => format!("Node/{name}"),
+        Regarding::Pipeline(name) => format!("Pipeline/{name}"),
         Regarding::Deployment(name) => format!("ModelDeployment/{name}"),
         Regarding::Rollout(name, number) => format!("Rollout/{}", rollout_name(name, *number)),
     };

@@ -5,6 +5,7 @@
 //! store, so nobody else writes desired states, rollouts and statuses meanwhile.
 
 mod facts;
+mod pipelines;
 mod statuses;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use self::facts::Damaged;
+pub(super) use self::pipelines::pipeline_status;
 pub(super) use self::statuses::{
     deployment_status, node_status, rollout_name, rollout_resource, rollout_status,
 };
@@ -140,7 +142,7 @@ impl Planner {
         if plan.is_empty() {
             return Ok(());
         }
-        execute::execute(&self.store, tenant, &plan, &facts.packages, now)
+        execute::execute(&self.store, tenant, &plan, &facts.parts, now)
             .await
             .map_err(|source| PlanError::Execute {
                 tenant: owner(),

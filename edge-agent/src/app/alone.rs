@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use keeper::Keeper;
 
 use super::addresses::{self, Addresses};
-use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
+use super::running::{ControlParts, Home, Running, ended, start_pipelines, telemetry};
 use super::sink::NoSink;
 use super::stop::Stop;
 use super::{AppError, Base, Serving};
@@ -67,7 +67,10 @@ pub(super) async fn run(
             recorder: base.recorder.clone(),
         });
     }
-    let kept = layout.as_ref().map(Layout::hard_examples);
+    let home = Home {
+        client_prefix: CLIENT_PREFIX.to_owned(),
+        layout: layout.clone(),
+    };
     // The package stays where it is, so this shelf stays empty.
     let layout = layout.unwrap_or_else(|| Layout::at(&std::env::temp_dir()));
     let journal = Journal::logging(base.boot, base.clock.clone());
@@ -98,7 +101,7 @@ pub(super) async fn run(
         NoSink::default(),
     );
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
-    let pipelines = start_pipelines(config, CLIENT_PREFIX.to_owned(), &base, kept, &stop);
+    let pipelines = start_pipelines(config, home, &base, &running, &stop);
 
     stop.wait().await;
     base.listeners.end().await;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use edge_core::hold::Hold;
+use millwright_proto::frame::CAPABILITY_PIPELINES;
 use millwright_proto::ids::{BootId, InstanceId};
 use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::addresses::{self, Addresses};
-use super::running::{ControlParts, Running, ended, start_pipelines, telemetry};
+use super::running::{ControlParts, Home, Running, ended, start_pipelines, telemetry};
 use super::sink::OutboxSink;
 use super::stop::Stop;
 use super::uplink::{Uplink, UplinkEnds, UplinkParts};
@@ -88,8 +89,8 @@ pub(super) async fn run(config: &RunConfig, data_dir: &Path, stop: Stop) -> Resu
     };
     let running = Running::start(config, &base, parts).await;
     let telemetry = summaries(&base, &running, &uplink, storage, layout, &stop);
-    let client = format!("edge-agent-{}", identity.node.node);
-    let pipelines = start_pipelines(config, client, &base, Some(layout.hard_examples()), &stop);
+    let home = Home::of(&identity, layout);
+    let pipelines = start_pipelines(config, home, &base, &running, &stop);
 
     stop.wait().await;
     base.listeners.end().await;
@@ -234,7 +235,7 @@ fn link_config(
         instance: InstanceId::from_bytes(instance),
         boot,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        capabilities: Vec::new(),
+        capabilities: vec![CAPABILITY_PIPELINES.to_owned()],
         platform: Platform {
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),

@@ -1,9 +1,8 @@
 //! The parts that run in a fleet and alone: the control loop, telemetry, pipelines.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use millwright_proto::link::Applied;
+use millwright_proto::link::{Applied, PipelineStatus};
 use millwright_summary::LinkStats;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -17,7 +16,9 @@ use crate::executor::budget::Budget;
 use crate::executor::runtime::Runtime;
 use crate::executor::{Executor, OUTCOMES_WAITING_MAX};
 use crate::fetch::{BlobSource, Shelf, TrustPolicy};
+use crate::identity::StoredIdentity;
 use crate::journal::{Journal, Severity};
+use crate::pipeline::cloud::{CloudPipelines, Guard, Wanted};
 use crate::pipeline::{Parts, Pipelines};
 use crate::storage::StorageHealth;
 use crate::telemetry::Telemetry;
@@ -38,7 +39,27 @@ pub(super) struct Running {
     control: JoinHandle<()>,
     stop: oneshot::Sender<()>,
     window: watch::Receiver<Duration>,
+    pipelines: watch::Receiver<CloudPipelines>,
+    pipelines_told: watch::Sender<Vec<PipelineStatus>>,
     journal: Journal,
+}
+
+/// Where pipelines are at home.
+pub(super) struct Home {
+    /// Begins the names of MQTT clients.
+    pub(super) client_prefix: String,
+    /// `None`: nothing is kept.
+    pub(super) layout: Option<Layout>,
+}
+
+impl Home {
+    /// Of a node of a fleet.
+    pub(super) fn of(identity: &StoredIdentity, layout: &Layout) -> Self {
+        Self {
+            client_prefix: format!("edge-agent-{}", identity.node.node),
+            layout: Some(layout.clone()),
+        }
+    }
 }
 
 impl Running {
@@ -70,9 +91,13 @@ impl Running {
         );
         let (asked_sender, asked) = watch::channel(None);
         let journal = parts.journal.clone();
+        let (pipelines_sender, pipelines) = watch::channel(CloudPipelines::default());
+        let (pipelines_told, told) = watch::channel(Vec::new());
         let outlets = Outlets {
             applied: parts.applied,
             summary_window: asked_sender,
+            pipelines: pipelines_sender,
+            pipelines_told: told,
             journal: parts.journal,
             storage: parts.storage,
         };
@@ -93,6 +118,8 @@ impl Running {
                 let _ = stopped.await;
             })),
             stop,
+            pipelines,
+            pipelines_told,
             journal,
         }
     }
@@ -138,22 +165,33 @@ pub(super) fn telemetry<S>(
     }
 }
 
-/// Starts the pipelines of this machine. `hard_examples` is where they keep hard ones.
+/// Starts the pipelines of this machine, and those the control loop hands over.
 pub(super) fn start_pipelines(
     config: &RunConfig,
-    client_prefix: String,
+    home: Home,
     base: &Base,
-    hard_examples: Option<PathBuf>,
+    running: &Running,
     stop: &Stop,
 ) -> JoinHandle<()> {
+    let layout = home.layout.as_ref();
+    let guard = Guard {
+        permission: config.cloud.pipelines,
+        data_dir: layout.map_or_else(Default::default, |layout| layout.root().to_owned()),
+        secrets: layout.map_or_else(Default::default, Layout::secrets),
+    };
     let pipelines = Pipelines::new(Parts {
         models: base.models.clone(),
         board: base.camera_board.clone(),
         table: base.pipelines.clone(),
-        client_prefix,
-        hard_examples,
+        client_prefix: home.client_prefix,
+        hard_examples: layout.map(Layout::hard_examples),
     });
-    let (_only_those, wanted) = watch::channel(config.pipelines.clone());
+    let wanted = Wanted {
+        local: config.pipelines.clone(),
+        cloud: running.pipelines.clone(),
+        guard,
+        told: running.pipelines_told.clone(),
+    };
     tokio::spawn(pipelines.run(wanted, stop.wait()))
 }
 

@@ -105,9 +105,24 @@ pub struct Cloud {
     /// HTTP proxy for everything over TCP (WebSocket, enrollment, renewal), `http://user:password@host:port`, or `direct` to ignore the environment.
     /// Default: HTTPS_PROXY, unless NO_PROXY names the host. QUIC never goes through a proxy.
     pub proxy: Option<ProxySetting>,
+    /// Whether pipelines of the cloud run here. Default `allowed`: they may name files below `secrets` in the data
+    /// directory, and no directory inside the data directory.
+    #[serde(default)]
+    pub pipelines: Permission,
     /// How often QUIC is tried while WebSocket carries the session.
     #[serde(default)]
     pub probe_quic: ProbeQuic,
+}
+
+/// What the owner of the box lets the cloud do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// It may.
+    #[default]
+    Allowed,
+    /// It may not, and is told so.
+    Denied,
 }
 
 /// Which transports are used.
@@ -213,11 +228,9 @@ impl Mqtt {
         Pipeline {
             api_version: ApiVersion::V1,
             kind: Kind::Pipeline,
-            metadata: Metadata {
-                name: name.parse().expect("letters and a number are a name"),
-                description: None,
-            },
+            metadata: Metadata::named(name.parse().expect("letters and a number are a name")),
             spec: Spec {
+                selector: None,
                 source: Source::Mqtt(millwright_pipeline::MqttSource {
                     broker: self.broker.clone(),
                     client_id,

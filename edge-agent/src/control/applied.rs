@@ -4,7 +4,7 @@ use edge_core::desired::Desired;
 use edge_core::models::Observed;
 use edge_core::reconcile::report::{Progress, SlotReport, report};
 use millwright_proto::Digest;
-use millwright_proto::link::{Applied, NodeCondition, SlotState, SlotStatus};
+use millwright_proto::link::{Applied, NodeCondition, PipelineStatus, SlotState, SlotStatus};
 
 use edge_core::hold::Hold;
 
@@ -33,9 +33,10 @@ pub(super) struct Situation<'a> {
     pub(super) gaps: &'a [Gap],
     pub(super) hold: Option<&'a Hold>,
     pub(super) problems: &'a Problems,
+    pub(super) pipelines: Vec<PipelineStatus>,
 }
 
-pub(super) fn applied(situation: &Situation<'_>) -> Applied {
+pub(super) fn applied(situation: Situation<'_>) -> Applied {
     let reports = report(situation.desired, situation.observed);
     Applied {
         generation: situation.desired.generation.get(),
@@ -47,6 +48,7 @@ pub(super) fn applied(situation: &Situation<'_>) -> Applied {
             storage_failing(situation.problems),
             sandbox_degraded(situation.gaps),
         ],
+        pipelines: situation.pipelines,
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Event {
     Hold,
     /// Something can no longer be stored, or can again.
     Storage,
+    /// A pipeline of the cloud does better or worse.
+    Pipelines,
     /// A wait or a deadline ended.
     Due,
     /// The agent is to end.

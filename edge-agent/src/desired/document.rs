@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use millwright_proto::ids::{Generation, IdError, ModelName, ModelVersion};
 use millwright_proto::link::DesiredDocument;
 use prost::Message;
 use thiserror::Error;
+
+use crate::pipeline::cloud::{CloudPipeline, CloudPipelines};
 
 /// Why a document cannot be read.
 #[derive(Debug, Error)]
@@ -50,6 +53,8 @@ pub enum DocumentError {
 pub struct Plan {
     /// Per model: the package, and how its version replaces another.
     pub packages: BTreeMap<ModelName, (Package, Replacing)>,
+    /// Pipelines; one that cannot be read says why and keeps no other from running.
+    pub pipelines: CloudPipelines,
     /// Length of a summary window; `None`: the agent's own default.
     pub summary_window: Option<Duration>,
 }
@@ -135,8 +140,10 @@ impl Plan {
             }
         }
         let window = u64::from(document.summary_window_ms);
+        let pipelines = document.pipelines.into_iter();
         Ok(Self {
             packages,
+            pipelines: Arc::new(pipelines.filter_map(CloudPipeline::read).collect()),
             summary_window: (window > 0).then(|| Duration::from_millis(window)),
         })
     }

@@ -20,6 +20,7 @@ fn document(version: &str) -> Bytes {
             prove_for_ms: 30_000,
             allow_gap: false,
         }],
+        pipelines: Vec::new(),
         summary_window_ms: 5_000,
     }
     .encode_to_vec()

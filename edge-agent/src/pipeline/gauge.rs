@@ -18,7 +18,8 @@ pub struct PipelineFacts {
     pub name: String,
     /// Its model.
     pub model: String,
-    /// `starting`, `running`, `sourceUnreachable`, `waitingForModel`, `unfit`, `sinkFailing`.
+    /// `starting`, `running`, `sourceUnreachable`, `waitingForModel`, `unfit`, `sinkFailing`; `refused` for one of the cloud
+    /// that does not run here.
     pub state: String,
     /// Why it is not running; empty when it is.
     pub reason: String,

@@ -138,6 +138,9 @@ fn pipeline(facts: &PipelineFacts) -> Option<String> {
             "Pipeline {name} and model {model} do not fit together: {reason}. `edge-agent pipeline check FILE \
              --model DIR` tells before a pipeline runs."
         )),
+        "refused" => Some(format!(
+            "Pipeline {name} of the cloud does not run here: {reason}."
+        )),
         "sinkFailing" => Some(format!("Results of pipeline {name} are lost: {reason}.")),
         _ => None,
     }

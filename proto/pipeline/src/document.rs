@@ -1,5 +1,7 @@
 //! The document as a whole.
 
+use std::collections::BTreeMap;
+
 use millwright_proto::ids::{ModelName, PipelineName};
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +45,34 @@ pub struct Metadata {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// As every object of the cloud has them; a node does nothing with them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// As every object of the cloud has them; a node does nothing with them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// A name and nothing else.
+    #[must_use]
+    pub fn named(name: PipelineName) -> Self {
+        Self {
+            name,
+            description: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a pipeline does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
+    /// In the cloud: which nodes run it. Default: every node. A file of a node runs where it is, whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<Selector>,
     /// Where inputs come from.
     pub source: Source,
     /// What is done to them before the model. Default: nothing but what their form needs.
@@ -68,6 +92,18 @@ pub struct Spec {
     /// Parts of every picture that are covered before it is shown, sent or kept; the model sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mask: Vec<Region>,
+}
+
+/// Which nodes. Everything given must hold; nothing given selects every node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Selector {
+    /// Nodes with all of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Nodes at one of these sites; empty means every site.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<String>,
 }
 
 /// What gives way when inputs come faster than the model answers.
@@ -118,6 +154,16 @@ impl Pipeline {
     /// When it is not YAML, has an unknown key, or a value cannot be meant.
     pub fn parse(text: &str, origin: &str) -> Result<Self, PipelineError> {
         let pipeline: Self = millwright_document::yaml(text, origin)?;
+        pipeline.check(origin)?;
+        Ok(pipeline)
+    }
+
+    /// Reads one pipeline from JSON; `origin` as for [`Pipeline::parse`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::parse`].
+    pub fn parse_json(text: &str, origin: &str) -> Result<Self, PipelineError> {
+        let pipeline: Self = millwright_document::json(text, origin)?;
         pipeline.check(origin)?;
         Ok(pipeline)
     }

@@ -16,6 +16,7 @@
 mod check;
 mod document;
 mod error;
+mod paths;
 mod payload;
 mod preprocess;
 mod sentences;
@@ -25,9 +26,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use document::{ApiVersion, BackPressure, Kind, Metadata, Pipeline, Policy, Spec};
+pub use document::{ApiVersion, BackPressure, Kind, Metadata, Pipeline, Policy, Selector, Spec};
 pub use edge_vision::{Decode, Region};
 pub use error::PipelineError;
+pub use paths::{NamedPath, Use};
 pub use payload::{CsvRows, Field, Fields, JsonRow, Payload, RawBytes, TimeUnit};
 pub use preprocess::{Order, Preprocess, Range, Scale, Sensors, Standard, Window};
 pub use sink::{HardExamples, MqttSink, Sink, Webhook, When};

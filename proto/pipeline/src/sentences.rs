@@ -24,6 +24,12 @@ impl Pipeline {
                 "Results go nowhere but the agent's own page: add `sinks` to use them.".to_owned(),
             );
         }
+        if self.spec.selector.is_some() {
+            told.push(
+                "Its selector counts when it is applied to the cloud; as a file of a node it runs where it is."
+                    .to_owned(),
+            );
+        }
         if !self.spec.mask.is_empty() {
             told.push(
                 "Masked regions are covered before a picture is shown, sent or kept; the model sees them."

@@ -140,13 +140,50 @@ fn uplinks() -> Vec<Sample> {
             reason: "NoLandlock".to_owned(),
             message: "the kernel has no Landlock".to_owned(),
         }],
+        pipelines: Vec::new(),
     };
+    let mut applied_pipelines = applied.clone();
+    applied_pipelines.pipelines.push(pipeline_status());
     vec![
         up("uplink-hello", uplink::Body::Hello(hello)),
         up("uplink-record", uplink::Body::Record(record)),
         up("uplink-gap", uplink::Body::Gap(gap)),
         up("uplink-applied", uplink::Body::Applied(applied)),
+        up(
+            "uplink-applied-pipelines",
+            uplink::Body::Applied(applied_pipelines),
+        ),
     ]
+}
+
+fn pipeline_status() -> link::PipelineStatus {
+    link::PipelineStatus {
+        pipeline: "gate".to_owned(),
+        state: link::PipelineState::Refused.into(),
+        reason: "NameTaken".to_owned(),
+        message: "a file of this machine has the name".to_owned(),
+        digest: digest("pipeline"),
+    }
+}
+
+fn event() -> link::Event {
+    link::Event {
+        wall_time_ms: 1_790_000_000_000,
+        boot: sixteen(3),
+        monotonic_ms: 5_000,
+        reason: "ModelActivated".to_owned(),
+        severity: link::EventSeverity::Normal.into(),
+        message: "defect-detection@3.1.0 answers requests".to_owned(),
+        model: "defect-detection".to_owned(),
+        version: "3.1.0".to_owned(),
+    }
+}
+
+fn pipeline_document() -> link::PipelineDocument {
+    link::PipelineDocument {
+        name: "gate".to_owned(),
+        document: Bytes::from_static(b"{\"kind\":\"Pipeline\"}"),
+    }
 }
 
 fn downlinks() -> Vec<Sample> {
@@ -210,19 +247,12 @@ fn documents() -> Vec<Sample> {
             allow_gap: false,
         }],
         summary_window_ms: 60_000,
+        pipelines: Vec::new(),
     };
+    let mut with_pipelines = document.clone();
+    with_pipelines.pipelines.push(pipeline_document());
     let mut gap_document = document.clone();
     gap_document.models[0].allow_gap = true;
-    let event = link::Event {
-        wall_time_ms: 1_790_000_000_000,
-        boot: sixteen(3),
-        monotonic_ms: 5_000,
-        reason: "ModelActivated".to_owned(),
-        severity: link::EventSeverity::Normal.into(),
-        message: "defect-detection@3.1.0 answers requests".to_owned(),
-        model: "defect-detection".to_owned(),
-        version: "3.1.0".to_owned(),
-    };
     let request = link::EnrollRequest {
         token_id: "t-1".to_owned(),
         token_secret: "secret".to_owned(),
@@ -253,7 +283,8 @@ fn documents() -> Vec<Sample> {
     vec![
         other("desired-document", document),
         other("desired-document-gap", gap_document),
-        other("event", event),
+        other("desired-document-pipelines", with_pipelines),
+        other("event", event()),
         other("enroll-request", request),
         other("enroll-response", response),
         other("blob-request", blob),

@@ -62,7 +62,8 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "edge-vision",
         ],
     ),
-    ("fleet-api", &["millwright-proto"]),
+    // The spec of kind Pipeline is that of a pipeline file, word for word.
+    ("fleet-api", &["millwright-pipeline", "millwright-proto"]),
     (
         // Packing a model does to pictures what a pipeline does, and profiles them the same.
         "fleetctl",
@@ -84,6 +85,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "millwright-document",
             "millwright-identity",
             "millwright-package",
+            "millwright-pipeline",
             "millwright-proto",
             "millwright-summary",
         ],

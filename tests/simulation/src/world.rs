@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use fleet_core::Snapshot;
+use fleet_core::fleet::pipeline::PipelineSupport;
 use fleet_core::fleet::{Liveness, Memory, Node, NodeStatus, Phase, Report};
 use millwright_proto::ids::NodeUid;
 
@@ -355,6 +356,7 @@ fn enrolled(machine: &Machine, site: u64) -> Node {
         phase: Phase::Enrolled,
         liveness: Liveness::Silent { since_ms: None },
         platform: None,
+        pipelines: PipelineSupport::Unknown,
         certificate_expires_ms: None,
         report: Report::default(),
         desired: None,

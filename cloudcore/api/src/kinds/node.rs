@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::kind;
+use super::{NodePipelineStatus, kind};
 use crate::Condition;
 
 kind!(/// One edge device; created by enrollment.
@@ -55,6 +55,9 @@ pub struct NodeStatus {
     /// One per model that the node was told to run.
     #[serde(default)]
     pub models: Vec<NodeModelStatus>,
+    /// One per pipeline that selects the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pipelines: Vec<NodePipelineStatus>,
     /// When the certificate ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expires: Option<Timestamp>,

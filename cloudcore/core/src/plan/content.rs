@@ -18,6 +18,7 @@ pub(super) fn empty(snapshot: &Snapshot) -> BTreeMap<NodeName, Content> {
     });
     let content = Content {
         slots: BTreeMap::new(),
+        pipelines: BTreeMap::new(),
         summary_window_ms: snapshot.summary_window_ms,
     };
     takes_part

@@ -1,6 +1,6 @@
 //! What a plan tells people, once, when it happens.
 
-use millwright_proto::ids::{DeploymentName, NodeName};
+use millwright_proto::ids::{DeploymentName, NodeName, PipelineName};
 
 use super::Snapshot;
 use crate::rollout::{Phase, Progress, Rollout};
@@ -34,6 +34,8 @@ pub enum Regarding {
     Node(NodeName),
     /// A deployment.
     Deployment(DeploymentName),
+    /// A pipeline.
+    Pipeline(PipelineName),
     /// A rollout of a deployment.
     Rollout(DeploymentName, u64),
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use millwright_proto::ids::{DeploymentName, Generation, ModelName, NodeName};
+use millwright_proto::ids::{DeploymentName, Generation, ModelName, NodeName, PipelineName};
 
 use super::event::{Event, Regarding};
 use super::{Plan, Snapshot, content};
 use crate::desired::{Slot, Standing};
 use crate::explain::{self, Blocker};
 use crate::fleet::condition::{Condition, State, find};
+use crate::fleet::pipeline::PipelineReport;
 use crate::fleet::{
     Deployment, DeploymentStatus, Liveness, Node, NodeStatus, Phase, SiteStatus, SlotReport,
     SlotState, Transport,
@@ -143,8 +144,8 @@ fn conflict(model: &ModelName, lost: &BTreeMap<NodeName, DeploymentName>) -> Str
 /// Tells what is known of a node.
 pub(super) fn node(
     snapshot: &Snapshot,
-    name: &NodeName,
-    node: &Node,
+    (name, node): (&NodeName, &Node),
+    pipelines: BTreeMap<PipelineName, PipelineReport>,
     plan: &mut Plan,
     now_ms: i64,
 ) {
@@ -168,6 +169,7 @@ pub(super) fn node(
         models: models
             .map(|(model, slot)| (model.clone(), model_status(node, model, slot)))
             .collect(),
+        pipelines,
         certificate_expires_ms: node.certificate_expires_ms,
     };
     if status != node.status {
@@ -331,6 +333,6 @@ pub(super) fn sites(snapshot: &Snapshot, plan: &mut Plan) {
     }
 }
 
-fn count(number: usize) -> u32 {
+pub(super) fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,7 @@
 //! Behaviour of whole plans, on snapshots that plans are applied to.
 
 mod budget;
+mod pipelines;
 mod properties;
 mod standing;
 

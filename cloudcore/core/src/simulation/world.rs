@@ -4,6 +4,7 @@ use millwright_proto::Digest;
 use millwright_proto::ids::{ModelVersion, NodeUid};
 
 use crate::desired::{Content, Desired};
+use crate::fleet::pipeline::PipelineSupport;
 use crate::fleet::selector::Selector;
 use crate::fleet::{
     Deployment, DeploymentStatus, Liveness, Memory, Node, NodeStatus, Phase, Report, Transport,
@@ -25,6 +26,7 @@ pub(crate) fn node(name: &str) -> Node {
             last_seen_ms: 0,
         },
         platform: None,
+        pipelines: PipelineSupport::Runs,
         certificate_expires_ms: None,
         report: Report::default(),
         desired: None,
@@ -78,6 +80,9 @@ pub(crate) fn apply(snapshot: &mut Snapshot, plan: &Plan) {
     }
     for (name, status) in &plan.deployments {
         snapshot.deployments.get_mut(name).unwrap().status = status.clone();
+    }
+    for (name, status) in &plan.pipelines {
+        snapshot.pipelines.get_mut(name).unwrap().status = status.clone();
     }
     for (name, status) in &plan.nodes {
         snapshot.nodes.get_mut(name).unwrap().status = status.clone();

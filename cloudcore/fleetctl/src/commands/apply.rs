@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use fleet_api::{
-    API_VERSION, JoinToken, Kind, Model, ModelDeployment, ModelVersion, Node, Resource, Rollout,
-    Site,
+    API_VERSION, JoinToken, Kind, Model, ModelDeployment, ModelVersion, Node, Pipeline, Resource,
+    Rollout, Site,
 };
 use millwright_document::{DOCUMENT_BYTES_MAX, DocumentError};
-use millwright_proto::ids::{DeploymentName, ModelName, NodeName, SiteName};
+use millwright_pipeline::PipelineError;
+use millwright_proto::ids::{DeploymentName, ModelName, NodeName, PipelineName, SiteName};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use thiserror::Error;
@@ -50,6 +51,9 @@ pub(crate) enum ApplyError {
     /// A document is wrong.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// A pipeline cannot be meant.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
     /// A document is of another version.
     #[error("{origin}: apiVersion `{found}` is not known: use {API_VERSION}")]
     ApiVersion { origin: String, found: String },
@@ -90,6 +94,8 @@ pub(crate) enum Document {
     ModelVersion(Resource<ModelVersion>),
     /// What shall run where.
     ModelDeployment(Resource<ModelDeployment>),
+    /// What feeds models.
+    Pipeline(Box<Resource<Pipeline>>),
 }
 
 /// What every document begins with; the rest is read once the kind is known.
@@ -171,6 +177,11 @@ impl Document {
             KindName::ModelDeployment => {
                 Self::ModelDeployment(typed::<ModelDeployment, DeploymentName>(text, origin)?)
             }
+            KindName::Pipeline => {
+                let pipeline = typed::<Pipeline, PipelineName>(text, origin)?;
+                check_pipeline(&pipeline, origin)?;
+                Self::Pipeline(Box::new(pipeline))
+            }
             KindName::Rollout => {
                 typed::<Rollout, String>(text, origin)?;
                 return Err(ApplyError::ReadOnly {
@@ -188,6 +199,7 @@ impl Document {
             Self::Model(object) => (Model::KIND, &object.metadata.name),
             Self::ModelVersion(object) => (ModelVersion::KIND, &object.metadata.name),
             Self::ModelDeployment(object) => (ModelDeployment::KIND, &object.metadata.name),
+            Self::Pipeline(object) => (Pipeline::KIND, &object.metadata.name),
         }
     }
 
@@ -199,6 +211,7 @@ impl Document {
             Self::Model(object) => apply(object, client, mode).await,
             Self::ModelVersion(object) => apply(object, client, mode).await,
             Self::ModelDeployment(object) => apply(object, client, mode).await,
+            Self::Pipeline(object) => apply(object.as_ref(), client, mode).await,
         }
     }
 }
@@ -217,6 +230,15 @@ where
             problem: problem.to_string(),
         }),
     }
+}
+
+/// Says what is wrong with a pipeline in the words of `edge-agent pipeline check`.
+fn check_pipeline(pipeline: &Resource<Pipeline>, origin: &str) -> Result<(), ApplyError> {
+    let name = &pipeline.metadata.name;
+    if let Ok(name) = name.parse::<PipelineName>() {
+        pipeline.spec.on_node(name).checked(origin)?;
+    }
+    Ok(())
 }
 
 /// What became of one document.
@@ -295,7 +317,8 @@ fn is_race(error: &ClientError) -> bool {
 
 /// Whether what people write is the same in both.
 fn is_same<K: Kind>(one: &Resource<K>, other: &Resource<K>) -> bool {
-    let spec = |object: &Resource<K>| serde_json::to_value(&object.spec).ok();
+    // As text: the fields of a row are a map whose order counts.
+    let spec = |object: &Resource<K>| serde_json::to_string(&object.spec).ok();
     one.metadata.labels == other.metadata.labels
         && one.metadata.annotations == other.metadata.annotations
         && spec(one) == spec(other)

@@ -108,6 +108,7 @@ impl View for Node {
         };
         let rows = status.models.iter().map(cells).collect();
         page.rows("Models", &columns.map(Column::Always), rows);
+        super::pipelines::on_node(page, &status.pipelines);
         conditions(page, &status.conditions, now);
     }
 }

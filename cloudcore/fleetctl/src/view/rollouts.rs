@@ -64,7 +64,7 @@ impl View for ModelDeployment {
     }
 }
 
-fn selector(selector: &Selector) -> String {
+pub(super) fn selector(selector: &Selector) -> String {
     let labels = selector
         .match_labels
         .iter()

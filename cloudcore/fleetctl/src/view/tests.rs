@@ -118,3 +118,22 @@ fn describe_shows_conditions_and_events() {
         assert!(page.contains(expected), "{expected}\n{page}");
     }
 }
+
+#[test]
+fn a_pipeline_tells_how_many_run_it_and_what_it_does_in_words() {
+    let text = r#"{"selector": {"sites": ["leipzig"]}, "source": {"push": {}}, "model": "m"}"#;
+    let spec = serde_json::from_str(text).unwrap();
+    let mut pipeline = Resource::<fleet_api::Pipeline>::new("gate", spec);
+    pipeline.status.selected = 3;
+    pipeline.status.running = 2;
+    pipeline.status.refused = 1;
+    let now = Timestamp::UNIX_EPOCH;
+    let cells = fleet_api::Pipeline::cells(&pipeline, now);
+    assert_eq!(cells[..4], ["gate", "m", "2/3", "1"]);
+    assert_eq!(cells[5], "site in (leipzig)");
+    let page = describe(&pipeline, &[], now).to_string();
+    assert!(
+        page.contains("sent to POST /pipelines/<name>/push"),
+        "{page}"
+    );
+}

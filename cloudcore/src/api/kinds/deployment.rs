@@ -14,7 +14,7 @@ use crate::api::names::{check_label_key, check_label_value};
 const WAVES_MAX: usize = 32;
 
 /// Sites named by one selector.
-const SITES_MAX: usize = 1024;
+pub(super) const SITES_MAX: usize = 1024;
 
 /// Longest time the replaced version stays loaded: a day.
 const PROVE_FOR_SECONDS_MAX: u32 = 24 * 60 * 60;

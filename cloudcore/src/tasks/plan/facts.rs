@@ -7,6 +7,7 @@ use fleet_api::{Resource, WaveSpec};
 use fleet_core::Snapshot;
 use fleet_core::desired::{ADOPT_ANNOTATION, Content, Desired, Gap, REASSERT_ANNOTATION, Slot};
 use fleet_core::fleet::condition::State;
+use fleet_core::fleet::pipeline::PipelineSupport;
 use fleet_core::fleet::selector::Selector;
 use fleet_core::fleet::{
     Deployment, Extent, Liveness, Node, Platform, Report, ReportedCondition, SiteStatus, SlotReport,
@@ -21,9 +22,9 @@ use millwright_proto::{Digest, link};
 use prost::Message as _;
 use thiserror::Error;
 
-use super::statuses;
+use super::{pipelines, statuses};
 use crate::store::{DesiredRow, DeviceRow, PlanningRows, SessionRow};
-use crate::tasks::execute::Packages;
+use crate::tasks::execute::Parts;
 
 /// How long the replaced version stays loaded when a deployment does not say.
 const PROVE_FOR_SECONDS_DEFAULT: u32 = 30;
@@ -47,7 +48,7 @@ pub(crate) struct Damaged {
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) snapshot: Snapshot,
-    pub(super) packages: Packages,
+    pub(super) parts: Parts,
 }
 
 /// Gathers the facts of one tenant.
@@ -57,7 +58,7 @@ pub(super) fn gather(rows: &PlanningRows, summary_window_ms: u32) -> Result<Fact
             summary_window_ms,
             ..Snapshot::default()
         },
-        packages: Packages::new(),
+        parts: Parts::default(),
     };
     let snapshot = &mut facts.snapshot;
     for site in &rows.sites {
@@ -75,7 +76,7 @@ pub(super) fn gather(rows: &PlanningRows, summary_window_ms: u32) -> Result<Fact
         let package = package(version)?;
         let digest = Digest::of(&package.encode_to_vec());
         snapshot.versions.insert(id, digest);
-        facts.packages.insert(digest, package);
+        facts.parts.packages.insert(digest, package);
     }
     for resource in &rows.deployments {
         let (name, deployment) = deployment(resource)?;
@@ -85,6 +86,12 @@ pub(super) fn gather(rows: &PlanningRows, summary_window_ms: u32) -> Result<Fact
         let (name, number, rollout) = statuses::rollout_of(resource)?;
         let history = snapshot.rollouts.entry(name).or_default();
         history.insert(number, rollout);
+    }
+    for resource in &rows.pipelines {
+        let (name, pipeline, document) = pipelines::pipeline(resource)?;
+        let documents = &mut facts.parts.pipelines;
+        documents.insert(pipeline.document, document);
+        snapshot.pipelines.insert(name, pipeline);
     }
     let mut devices = BTreeMap::new();
     for device in &rows.devices {
@@ -198,6 +205,7 @@ fn node(resource: &Resource<fleet_api::Node>, device: &DeviceRow) -> Result<Node
             arch: session.arch.clone(),
             onnxruntime: Some(session.onnxruntime.clone()).filter(|version| !version.is_empty()),
         }),
+        pipelines: session.map_or(PipelineSupport::Unknown, |session| session.pipelines),
         certificate_expires_ms: Some(device.certificate_expires_ms),
         report: session.map(report).unwrap_or_default(),
         desired: device.desired.as_ref().map(desired).transpose()?,
@@ -238,6 +246,9 @@ fn report(session: &SessionRow) -> Report {
         if let Some((model, slot)) = slot_report(slot) {
             report.slots.insert(model, slot);
         }
+    }
+    for pipeline in applied.pipelines.into_iter().take(REPORTED_MAX) {
+        report.pipelines.extend(pipelines::report(pipeline));
     }
     for condition in applied.conditions.into_iter().take(REPORTED_MAX) {
         let told = ReportedCondition {
@@ -290,13 +301,15 @@ fn desired(row: &DesiredRow) -> Result<Desired, Damaged> {
         digest: row.digest,
         content: Content {
             slots,
+            pipelines: pipelines::desired(&row.content.pipelines)
+                .ok_or_else(|| damaged("desired state", &row.digest.to_string(), "pipeline"))?,
             summary_window_ms: row.content.summary_window_ms,
         },
         since,
     })
 }
 
-fn cut(mut text: String) -> String {
+pub(super) fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
     text
 }

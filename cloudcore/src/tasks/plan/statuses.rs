@@ -15,6 +15,7 @@ use millwright_proto::ids::{DeploymentName, Generation, ModelVersion, NodeName};
 use millwright_proto::link;
 
 use super::facts::{Damaged, damaged, parse};
+use super::pipelines;
 
 /// `<deployment>-<number>`.
 pub(in crate::tasks) fn rollout_name(deployment: &DeploymentName, number: u64) -> String {
@@ -182,6 +183,7 @@ pub(in crate::tasks) fn node_status(status: &fleet::NodeStatus) -> NodeStatus {
         desired_generation: status.desired_generation.get(),
         applied_generation: status.applied_generation.get(),
         models: models.collect(),
+        pipelines: pipelines::on_node(&status.pipelines),
         certificate_expires: status.certificate_expires_ms.and_then(time),
     }
 }
@@ -212,6 +214,7 @@ pub(super) fn node_of(status: &NodeStatus) -> fleet::NodeStatus {
         desired_generation: Generation::new(status.desired_generation),
         applied_generation: Generation::new(status.applied_generation),
         models: status.models.iter().filter_map(slot).collect(),
+        pipelines: pipelines::on_node_of(&status.pipelines),
         certificate_expires_ms: status.certificate_expires.map(Timestamp::as_millisecond),
     }
 }
@@ -266,7 +269,7 @@ fn slot_state_back(state: SlotState) -> fleet::SlotState {
     }
 }
 
-fn conditions(conditions: &[condition::Condition]) -> Vec<Condition> {
+pub(super) fn conditions(conditions: &[condition::Condition]) -> Vec<Condition> {
     let told = conditions.iter().map(|condition| Condition {
         kind: condition.kind.clone(),
         status: match condition.state {
@@ -281,7 +284,7 @@ fn conditions(conditions: &[condition::Condition]) -> Vec<Condition> {
     told.collect()
 }
 
-fn conditions_of(conditions: &[Condition]) -> Vec<condition::Condition> {
+pub(super) fn conditions_of(conditions: &[Condition]) -> Vec<condition::Condition> {
     let known = conditions.iter().map(|condition| condition::Condition {
         kind: condition.kind.clone(),
         state: match condition.status {

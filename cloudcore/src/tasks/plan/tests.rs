@@ -1,5 +1,7 @@
 //! The planner against a real store: intent in, desired states and statuses out.
 
+mod pipelines;
+
 use fleet_api::{
     ConditionStatus, ModelDeployment, ModelDeploymentSpec, ModelVersion, ModelVersionSpec, Node,
     NodeSpec, PackageFile, Resource, Rollout, RolloutPhase, Selector, Site, SiteSpec, Strategy,
@@ -100,6 +102,16 @@ impl Cloud {
     }
 
     async fn connect(&self, applied: Option<(Generation, Digest)>, secret: u8) -> SessionKey {
+        self.connect_with(applied, secret, &[]).await
+    }
+
+    async fn connect_with(
+        &self,
+        applied: Option<(Generation, Digest)>,
+        secret: u8,
+        capabilities: &[&str],
+    ) -> SessionKey {
+        let capabilities = capabilities.iter();
         let hello = Hello {
             uid: UID,
             instance: InstanceId::from_bytes([1; 16]),
@@ -118,7 +130,7 @@ impl Cloud {
             os: "linux".to_owned(),
             arch: "x86_64".to_owned(),
             onnxruntime: "1.24.0".to_owned(),
-            capabilities: Vec::new(),
+            capabilities: capabilities.map(ToString::to_string).collect(),
         };
         match self.ingest.hello(&hello, &Arc::default()).await.unwrap() {
             Admission::Welcome { session, .. } => session,
@@ -141,6 +153,7 @@ impl Cloud {
             digest: Some(desired.digest.into()),
             slots: slots.collect(),
             conditions: Vec::new(),
+            pipelines: Vec::new(),
         };
         let report = vec![Report::Applied(applied)];
         self.ingest.batch(session, report).await.unwrap();

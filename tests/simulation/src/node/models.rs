@@ -166,6 +166,7 @@ impl Models {
             applied,
             extent: Extent::Models,
             slots: slots.collect(),
+            pipelines: BTreeMap::new(),
             conditions: BTreeMap::new(),
         }
     }

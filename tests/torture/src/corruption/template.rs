@@ -180,6 +180,7 @@ fn desired(directory: &Path) -> Result<(Generation, Digest)> {
     let (mut store, _) = DesiredStore::open(&Layout::at(directory));
     for generation in 1..=GENERATIONS {
         let document = DesiredDocument {
+            pipelines: Vec::new(),
             models: Vec::new(),
             summary_window_ms: u32::try_from(generation * 1_000).context("a small number")?,
         };

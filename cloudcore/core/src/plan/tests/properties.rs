@@ -88,6 +88,7 @@ fn desired(generation: u64, version_number: u8) -> Desired {
     };
     let content = Content {
         slots: [(model(), slot)].into(),
+        pipelines: BTreeMap::new(),
         summary_window_ms: 0,
     };
     Desired {
@@ -111,6 +112,7 @@ fn report_of(generation: u64, digest: Digest, version: u8, state: SlotState) -> 
         applied: Some((Generation::new(generation), digest)),
         extent: crate::fleet::Extent::Models,
         slots: [(model(), slot)].into(),
+        pipelines: BTreeMap::new(),
         conditions: BTreeMap::new(),
     }
 }

@@ -78,3 +78,40 @@ fn documents_that_cannot_be_meant_are_refused() {
     let error = check("# nothing\n---\n").unwrap_err().to_string();
     assert_eq!(error, "fleet.yaml holds no document");
 }
+
+const PIPELINE: &str = "\
+apiVersion: millwright/v1
+kind: Pipeline
+metadata: {name: rows, labels: {cell: press}}
+spec:
+  selector: {matchLabels: {line: press}}
+  source: {push: {payload: {json: {fields: {zeta: z, alpha: a}}}}}
+  model: m
+";
+
+#[test]
+fn a_pipeline_is_refused_in_the_words_of_the_node() {
+    let documents = check(PIPELINE).unwrap();
+    assert_eq!(documents[0].identity(), ("Pipeline", "rows"));
+    for (from, to) in [
+        ("zeta: z", "zeta: z..z"),
+        ("{push", "{pushh"),
+        ("model: m", "modle: m"),
+    ] {
+        let text = PIPELINE.replace(from, to);
+        let here = check(&text).unwrap_err().to_string();
+        let there = millwright_pipeline::Pipeline::parse(&text, "fleet.yaml").unwrap_err();
+        assert_eq!(here, there.to_string());
+    }
+}
+
+#[test]
+fn another_order_of_the_fields_of_a_row_is_another_pipeline() {
+    let read = |text: &str| match check(text).unwrap().pop() {
+        Some(Document::Pipeline(pipeline)) => pipeline,
+        other => panic!("{other:?}"),
+    };
+    let turned = PIPELINE.replace("zeta: z, alpha: a", "alpha: a, zeta: z");
+    assert!(is_same(&*read(PIPELINE), &*read(PIPELINE)));
+    assert!(!is_same(&*read(PIPELINE), &*read(&turned)));
+}
