@@ -178,6 +178,7 @@ pub(super) fn start_pipelines(
         permission: config.cloud.pipelines,
         data_dir: layout.map_or_else(Default::default, |layout| layout.root().to_owned()),
         secrets: layout.map_or_else(Default::default, Layout::secrets),
+        directories: config.cloud.pipeline_directories.clone(),
     };
     let pipelines = Pipelines::new(Parts {
         models: base.models.clone(),

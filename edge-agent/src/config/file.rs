@@ -106,9 +106,12 @@ pub struct Cloud {
     /// Default: HTTPS_PROXY, unless NO_PROXY names the host. QUIC never goes through a proxy.
     pub proxy: Option<ProxySetting>,
     /// Whether pipelines of the cloud run here. Default `allowed`: they may name files below `secrets` in the data
-    /// directory, and no directory inside the data directory.
+    /// directory, and directories below `pipelineDirectories`.
     #[serde(default)]
     pub pipelines: Permission,
+    /// Directories that pipelines of the cloud may read, empty and fill. Default: none.
+    #[serde(default)]
+    pub pipeline_directories: Vec<PathBuf>,
     /// How often QUIC is tried while WebSocket carries the session.
     #[serde(default)]
     pub probe_quic: ProbeQuic,

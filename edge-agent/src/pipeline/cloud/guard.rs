@@ -16,6 +16,8 @@ pub struct Guard {
     pub data_dir: PathBuf,
     /// Below it: the only files that they may name.
     pub secrets: PathBuf,
+    /// In or below these: the only directories that they may read, empty and fill.
+    pub directories: Vec<PathBuf>,
 }
 
 impl Guard {
@@ -96,20 +98,28 @@ impl Guard {
     }
 
     fn keep_out(&self, field: &str, path: &Path, climbs: bool) -> Result<(), Refused> {
-        let inside = climbs
-            || !path.is_absolute()
-            || path.starts_with(&self.data_dir)
-            || real(path).starts_with(real(&self.data_dir));
-        if !inside {
+        let really = real(path);
+        let below = |directory: &Path| really.starts_with(real(directory));
+        if climbs || !path.is_absolute() || below(&self.data_dir) {
+            return Err(Refused {
+                reason: "DirectoryInside",
+                message: format!(
+                    "{field} names `{}`: a pipeline of the cloud may not use directories inside {}, and names them whole \
+                     and without `..`",
+                    path.display(),
+                    self.data_dir.display()
+                ),
+            });
+        }
+        if self.directories.iter().any(|directory| below(directory)) {
             return Ok(());
         }
         Err(Refused {
-            reason: "DirectoryInside",
+            reason: "DirectoryNotListed",
             message: format!(
-                "{field} names `{}`: a pipeline of the cloud may not use directories inside {}, and names them whole \
-                 and without `..`",
-                path.display(),
-                self.data_dir.display()
+                "{field} names `{}`: a pipeline of the cloud may only use directories that the edge-agent.yaml of this \
+                 node lists under `cloud.pipelineDirectories`",
+                path.display()
             ),
         })
     }

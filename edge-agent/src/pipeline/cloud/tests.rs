@@ -20,6 +20,7 @@ fn guard(root: &std::path::Path) -> Guard {
         permission: Permission::Allowed,
         data_dir: root.join("data"),
         secrets: root.join("data/secrets"),
+        directories: vec![root.join("pictures")],
     }
 }
 
@@ -72,7 +73,7 @@ fn secrets_are_named_below_their_directory_and_nowhere_else() {
 }
 
 #[test]
-fn no_directory_of_the_agent_is_read_or_filled() {
+fn only_directories_that_this_machine_lists_are_read_or_filled_and_none_of_the_agent() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     std::fs::create_dir_all(data.join("identity")).unwrap();
@@ -84,21 +85,37 @@ fn no_directory_of_the_agent_is_read_or_filled() {
     };
     let outside = root.path().join("pictures");
     let inside = data.join("identity").display().to_string();
-    for (source, fine) in [
-        (directory(&outside, "done"), true),
-        (directory(&data, "done"), false),
-        (directory(&data.join("secrets"), "done"), false),
-        (directory(&link.join("identity"), "done"), false),
-        (directory(&outside.join("../data"), "done"), false),
-        (directory(&outside, &inside), false),
-        (directory(root.path(), "data/packages"), false),
+    std::fs::create_dir(&outside).unwrap();
+    let away = outside.join("away");
+    std::os::unix::fs::symlink(root.path(), &away).unwrap();
+    let elsewhere = root.path().join("elsewhere").display().to_string();
+    for (source, expected) in [
+        (directory(&outside, "done"), ""),
+        (directory(&outside.join("camera-1"), "done"), ""),
+        (directory(&data, "done"), "DirectoryInside"),
+        (directory(&data.join("secrets"), "done"), "DirectoryInside"),
+        (directory(&link.join("identity"), "done"), "DirectoryInside"),
+        (
+            directory(&outside.join("../data"), "done"),
+            "DirectoryInside",
+        ),
+        (directory(&outside, &inside), "DirectoryInside"),
+        (
+            directory(root.path(), "data/packages"),
+            "DirectoryNotListed",
+        ),
+        (directory(&outside, &elsewhere), "DirectoryNotListed"),
+        (
+            directory(&away.join("elsewhere"), "done"),
+            "DirectoryNotListed",
+        ),
+        (
+            directory(std::path::Path::new("/etc"), "done"),
+            "DirectoryNotListed",
+        ),
     ] {
         let (reason, _) = refusal(root.path(), &source, "");
-        assert_eq!(
-            reason,
-            if fine { "" } else { "DirectoryInside" },
-            "{source}"
-        );
+        assert_eq!(reason, expected, "{source}");
     }
 }
 
