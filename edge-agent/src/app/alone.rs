@@ -55,17 +55,7 @@ pub(super) async fn run(
     let root = layout.as_ref().map(|layout| layout.root().to_owned());
     let storage = StorageHealth::new(root.unwrap_or_else(std::env::temp_dir));
     if let Some(layout) = &layout {
-        addresses::write(layout, &Addresses::of(&base.listeners))?;
-        base.board.show(Sources {
-            node: NodeFacts::alone(layout),
-            fleet: None,
-            clock: base.clock.clone(),
-            applied: told.clone(),
-            storage: storage.watch(),
-            models: base.models.clone(),
-            pipelines: base.pipelines.clone(),
-            recorder: base.recorder.clone(),
-        });
+        tell(&base, layout, told.clone(), &storage)?;
     }
     let home = Home {
         client_prefix: CLIENT_PREFIX.to_owned(),
@@ -93,13 +83,8 @@ pub(super) async fn run(
         storage,
     };
     let running = Running::start(config, &base, parts).await;
-    let telemetry = telemetry(
-        &base,
-        &running,
-        Box::new(LinkStats::default),
-        &layout,
-        NoSink::default(),
-    );
+    let link = Box::new(LinkStats::default);
+    let telemetry = telemetry(&base, &running, link, &layout, NoSink::default());
     let telemetry = tokio::spawn(telemetry.run(stop.wait()));
     let pipelines = start_pipelines(config, home, &base, &running, &stop);
 
@@ -109,5 +94,26 @@ pub(super) async fn run(
     ended("telemetry", telemetry).await;
     running.end().await;
     keeper.abort();
+    Ok(())
+}
+
+/// Says where this agent listens, and lets `edge-agent status` see what the parts know.
+fn tell(
+    base: &Base,
+    layout: &Layout,
+    applied: watch::Receiver<Applied>,
+    storage: &StorageHealth,
+) -> Result<(), AppError> {
+    addresses::write(layout, &Addresses::of(&base.listeners))?;
+    base.board.show(Sources {
+        node: NodeFacts::alone(layout),
+        fleet: None,
+        clock: base.clock.clone(),
+        applied,
+        storage: storage.watch(),
+        models: base.models.clone(),
+        pipelines: base.pipelines.clone(),
+        recorder: base.recorder.clone(),
+    });
     Ok(())
 }
