@@ -33,6 +33,9 @@ use profile::Profiles;
 /// Time between two tries while a model has no ready worker. Loading one takes about a second.
 const READY_RETRY: Duration = Duration::from_millis(200);
 
+/// Time between two looks at whether the model is there while no input comes.
+const MODEL_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Tries of an input that was made for a version that has been replaced meanwhile. Swaps are minutes apart.
 const SWAPPED_TRIES_MAX: u32 = 3;
 
@@ -97,15 +100,21 @@ impl Runner {
     /// Until it is told to stop; the input in progress is finished.
     pub(super) async fn run(mut self) {
         let mut stop = self.stop.clone();
+        self.model_is_ready();
         loop {
             // Where old inputs give way to new ones, none is taken before it can be answered.
             if self.policy != Policy::Block && !self.ready().await {
                 return;
             }
-            let item = tokio::select! {
-                biased;
-                () = stopped(&mut stop) => return,
-                item = self.queue.take() => item,
+            let item = loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => return,
+                    item = self.queue.take() => break item,
+                    () = tokio::time::sleep(MODEL_LOOK_EVERY) => {}
+                }
+                // For whoever looks at the pipeline before an input comes.
+                self.model_is_ready();
             };
             if item.receipts.are_current() {
                 self.handle(item).await;
@@ -115,18 +124,24 @@ impl Runner {
 
     /// Waits until the model has a ready worker; `false` when the agent ends first.
     async fn ready(&mut self) -> bool {
-        loop {
-            match self.models.find(&self.model, None) {
-                Ok(_) => {
-                    self.gauge.well(Part::Model);
-                    return true;
-                }
-                Err(error) => {
-                    self.gauge.trouble(Part::Model, &error.to_string());
-                    if !self.pause().await {
-                        return false;
-                    }
-                }
+        while !self.model_is_ready() {
+            if !self.pause().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the model has a ready worker, which is told too.
+    fn model_is_ready(&self) -> bool {
+        match self.models.find(&self.model, None) {
+            Ok(_) => {
+                self.gauge.well(Part::Model);
+                true
+            }
+            Err(error) => {
+                self.gauge.trouble(Part::Model, &error.to_string());
+                false
             }
         }
     }

@@ -204,5 +204,13 @@ async fn a_pipeline_that_cannot_be_meant_or_reaches_for_the_agents_files_is_refu
     fleet.cloud.fleetctl(&["apply", "-f", &path])?;
     let told = await_state(&fleet, "gate", PipelineState::SourceUnreachable).await?;
     ensure!(told.message.contains("127.0.0.1:1"), "{}", told.message);
+
+    // Before any input comes it is said that nothing would answer one.
+    let idle = "apiVersion: millwright/v1\nkind: Pipeline\nmetadata: {name: gate}\n\
+                spec: {model: faces, source: {push: {}}}\n";
+    std::fs::write(&file, idle)?;
+    fleet.cloud.fleetctl(&["apply", "-f", &path])?;
+    let told = await_state(&fleet, "gate", PipelineState::WaitingForModel).await?;
+    ensure!(told.message.contains("faces"), "{}", told.message);
     Ok(())
 }
