@@ -22,7 +22,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use millwright_proto::ids::{BootId, ModelName};
+use millwright_proto::link::Applied;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::camera_page;
 use crate::camera_page::token::{self, PageToken, Reach};
@@ -34,8 +36,8 @@ use crate::local::LocalError;
 use crate::pipeline::PipelineTable;
 use crate::serving::models::ActiveModels;
 use crate::serving::repository::Repository;
-use crate::status;
-use crate::status::Board;
+use crate::status::{self, Board, FleetSources, NodeFacts, Sources};
+use crate::storage::StorageHealth;
 use crate::telemetry::Recorder;
 use crate::telemetry::clock::{Clock, boot_id};
 use listeners::Listeners;
@@ -161,6 +163,26 @@ impl Base {
             pipelines,
             listeners,
         })
+    }
+
+    /// Lets `edge-agent status` see what the parts know.
+    fn show(
+        &self,
+        node: NodeFacts,
+        fleet: Option<FleetSources>,
+        applied: watch::Receiver<Applied>,
+        storage: &StorageHealth,
+    ) {
+        self.board.show(Sources {
+            node,
+            fleet,
+            clock: self.clock.clone(),
+            applied,
+            storage: storage.watch(),
+            models: self.models.clone(),
+            pipelines: self.pipelines.clone(),
+            recorder: self.recorder.clone(),
+        });
     }
 }
 

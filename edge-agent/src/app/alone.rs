@@ -23,7 +23,7 @@ use crate::fetch::{NoCloud, Shelf};
 use crate::journal::Journal;
 use crate::local;
 use crate::serving::repository::Repository;
-use crate::status::{NodeFacts, Sources};
+use crate::status::NodeFacts;
 use crate::storage::StorageHealth;
 
 /// Begins the names of MQTT clients that the configuration gives none.
@@ -105,15 +105,6 @@ fn tell(
     storage: &StorageHealth,
 ) -> Result<(), AppError> {
     addresses::write(layout, &Addresses::of(&base.listeners))?;
-    base.board.show(Sources {
-        node: NodeFacts::alone(layout),
-        fleet: None,
-        clock: base.clock.clone(),
-        applied,
-        storage: storage.watch(),
-        models: base.models.clone(),
-        pipelines: base.pipelines.clone(),
-        recorder: base.recorder.clone(),
-    });
+    base.show(NodeFacts::alone(layout), None, applied, storage);
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::journal::{Journal, Severity};
 use crate::link::LinkConfig;
 use crate::renew::{self, CertificateFacts, Renewal};
 use crate::serving::repository::Repository;
-use crate::status::{FleetSources, NodeFacts, Sources};
+use crate::status::{FleetSources, NodeFacts};
 use crate::storage::{Part, StorageHealth};
 
 /// Runs until `stop`. Nothing here waits for a session, and what serves waits for no outbox.
@@ -142,7 +142,7 @@ fn uplink(
     Ok(Uplink::start(parts, stop))
 }
 
-/// Lets `edge-agent status` see what the parts know.
+/// Begins to look after the certificate.
 fn renewal(
     config: &RunConfig,
     identity: &Arc<StoredIdentity>,
@@ -161,6 +161,7 @@ fn renewal(
     })
 }
 
+/// Lets `edge-agent status` see what the parts know.
 fn show(
     node: NodeFacts,
     base: &Base,
@@ -170,22 +171,14 @@ fn show(
     storage: &StorageHealth,
     certificate: watch::Receiver<CertificateFacts>,
 ) {
-    base.board.show(Sources {
-        node,
-        fleet: Some(FleetSources {
-            link: uplink.since(),
-            received: uplink.received(),
-            outbox: uplink.outbox(),
-            hold,
-            certificate,
-        }),
-        clock: base.clock.clone(),
-        applied,
-        storage: storage.watch(),
-        models: base.models.clone(),
-        pipelines: base.pipelines.clone(),
-        recorder: base.recorder.clone(),
-    });
+    let fleet = FleetSources {
+        link: uplink.since(),
+        received: uplink.received(),
+        outbox: uplink.outbox(),
+        hold,
+        certificate,
+    };
+    base.show(node, Some(fleet), applied, storage);
 }
 
 /// Says where this agent listens, now or once the disk lets it.
