@@ -93,7 +93,7 @@ impl Pipeline {
                 "is for rows of values, which this source does not bring: write `payload: {json: ..}` or `{csv: ..}` there",
             ),
             Some(Preprocess::Image(picture)) => picture.check().or_else(|error| {
-                let (field, problem) = ("spec.preprocess.image", format!(": {error}"));
+                let (field, problem) = ("spec.preprocess.image", format!("is not right: {error}"));
                 refuse(field, problem)
             }),
             Some(Preprocess::Sensors(sensors)) => check_sensors(sensors, source),
@@ -107,7 +107,7 @@ impl Pipeline {
         };
         decode
             .check()
-            .or_else(|error| refuse("spec.decode", format!(": {error}")))
+            .or_else(|error| refuse("spec.decode", format!("is not right: {error}")))
     }
 
     fn mask(&self) -> Checked {
