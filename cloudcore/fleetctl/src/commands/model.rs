@@ -30,10 +30,10 @@ Examples:
     Keygen(KeygenArgs),
     /// Make a package of an ONNX file and sample data, and try it on this machine
     #[command(after_help = "\
-Reads inputs and outputs from the model, writes model.yaml, runs the model on golden inputs and keeps
-what comes out, computes the baseline profile of sample data, then opens the finished package as a
-node would and tells its latency and memory on this machine. The model runs in the sandboxed worker
-of edge-agent, which needs ONNX Runtime. DIR appears only when everything is right.
+Reads inputs and outputs from the model, writes model.yaml, runs the model on golden inputs and
+keeps what comes out, computes the baseline profile of sample data, then opens the finished package
+as a node would and tells its latency and memory on this machine. The model runs in the sandboxed
+worker of edge-agent, which needs ONNX Runtime. DIR appears only when everything is right.
 
 With the directory of a package and --key it only checks and signs, as `model sign` does.
 
