@@ -20,7 +20,7 @@ use millwright_package::{
 use millwright_proto::digest::Hasher;
 use thiserror::Error;
 
-pub(crate) use self::golden::{GOLDEN_BYTES_MAX, GoldenError, datatype};
+pub(crate) use self::golden::{GOLDEN_BYTES_MAX, GoldenError};
 pub(crate) use self::onnx::OnnxError;
 
 /// Bytes hashed at a time.

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millwright_package::{Datatype, Golden};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
 use super::Worker;
@@ -174,7 +174,7 @@ pub(crate) fn tensors(bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<Tensor>), Strin
                 ));
             }
         };
-        let datatype = datatype_of(view.dtype())
+        let datatype = Datatype::of_dtype(view.dtype())
             .ok_or_else(|| format!("tensor `{key}` has type {:?}", view.dtype()))?;
         side.push(Tensor {
             name: name.to_owned(),
@@ -190,7 +190,7 @@ pub(crate) fn tensors(bytes: &Bytes) -> Result<(Vec<Tensor>, Vec<Tensor>), Strin
 pub(crate) fn answers(outputs: &[Tensor]) -> Result<(Vec<u8>, Vec<String>), String> {
     let (mut views, mut left_out) = (Vec::new(), Vec::new());
     for tensor in outputs {
-        let Some(dtype) = dtype_of(tensor.datatype) else {
+        let Some(dtype) = tensor.datatype.dtype() else {
             left_out.push(tensor.name.clone());
             continue;
         };
@@ -247,46 +247,6 @@ fn compare(
         }
     }
     Ok(result)
-}
-
-fn datatype_of(dtype: Dtype) -> Option<Datatype> {
-    Some(match dtype {
-        Dtype::BOOL => Datatype::Bool,
-        Dtype::U8 => Datatype::Uint8,
-        Dtype::U16 => Datatype::Uint16,
-        Dtype::U32 => Datatype::Uint32,
-        Dtype::U64 => Datatype::Uint64,
-        Dtype::I8 => Datatype::Int8,
-        Dtype::I16 => Datatype::Int16,
-        Dtype::I32 => Datatype::Int32,
-        Dtype::I64 => Datatype::Int64,
-        Dtype::F16 => Datatype::Fp16,
-        Dtype::BF16 => Datatype::Bf16,
-        Dtype::F32 => Datatype::Fp32,
-        Dtype::F64 => Datatype::Fp64,
-        // Eight-bit and smaller floats, which the protocol has no name for; the enum may grow.
-        _ => return None,
-    })
-}
-
-/// `None` for strings.
-fn dtype_of(datatype: Datatype) -> Option<Dtype> {
-    Some(match datatype {
-        Datatype::Bool => Dtype::BOOL,
-        Datatype::Uint8 => Dtype::U8,
-        Datatype::Uint16 => Dtype::U16,
-        Datatype::Uint32 => Dtype::U32,
-        Datatype::Uint64 => Dtype::U64,
-        Datatype::Int8 => Dtype::I8,
-        Datatype::Int16 => Dtype::I16,
-        Datatype::Int32 => Dtype::I32,
-        Datatype::Int64 => Dtype::I64,
-        Datatype::Fp16 => Dtype::F16,
-        Datatype::Bf16 => Dtype::BF16,
-        Datatype::Fp32 => Dtype::F32,
-        Datatype::Fp64 => Dtype::F64,
-        Datatype::Bytes => return None,
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use safetensors::Dtype;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
@@ -71,6 +72,35 @@ datatypes! {
 }
 
 impl Datatype {
+    /// What a safetensors file, which golden sets are, calls it; `None` for [`Datatype::Bytes`].
+    #[must_use]
+    pub const fn dtype(self) -> Option<Dtype> {
+        Some(match self {
+            Self::Bool => Dtype::BOOL,
+            Self::Uint8 => Dtype::U8,
+            Self::Uint16 => Dtype::U16,
+            Self::Uint32 => Dtype::U32,
+            Self::Uint64 => Dtype::U64,
+            Self::Int8 => Dtype::I8,
+            Self::Int16 => Dtype::I16,
+            Self::Int32 => Dtype::I32,
+            Self::Int64 => Dtype::I64,
+            Self::Fp16 => Dtype::F16,
+            Self::Fp32 => Dtype::F32,
+            Self::Fp64 => Dtype::F64,
+            Self::Bf16 => Dtype::BF16,
+            Self::Bytes => return None,
+        })
+    }
+
+    /// The datatype that a safetensors file calls `dtype`; `None` for eight-bit and smaller floats and whatever comes,
+    /// which the protocol has no name for.
+    #[must_use]
+    pub fn of_dtype(dtype: Dtype) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|datatype| datatype.dtype() == Some(dtype))
+    }
+
     fn names() -> String {
         let names: Vec<&str> = Self::ALL.iter().map(|datatype| datatype.as_str()).collect();
         names.join(", ")
@@ -114,10 +144,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_round_trip_and_only_byte_strings_have_no_size() {
+    fn names_and_types_of_files_round_trip_and_only_byte_strings_have_no_size() {
         for &datatype in Datatype::ALL {
             assert_eq!(datatype.as_str().parse(), Ok(datatype));
             assert_eq!(datatype.size_bytes().is_none(), datatype == Datatype::Bytes);
+            let dtype = datatype.dtype();
+            assert_eq!(
+                dtype.map(|dtype| dtype.bitsize() / 8),
+                datatype.size_bytes()
+            );
+            assert_eq!(dtype.and_then(Datatype::of_dtype), dtype.map(|_| datatype));
         }
     }
 

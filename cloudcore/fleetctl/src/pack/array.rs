@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use millwright_package::{Datatype, Dim, TensorSpec};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 
 use super::PackError;
-use crate::package::datatype;
 
 /// Name that NumPy gives an array that was saved without one.
 const NAMELESS: &str = "arr_0";
@@ -179,7 +178,9 @@ pub(super) fn write(path: &Path, inputs: &[Array], outputs: &[Array]) -> Result<
     for (side, arrays) in sides {
         for array in arrays {
             let problem = |what: String| PackError::data(path, what);
-            let dtype = dtype(array.datatype)
+            let dtype = array
+                .datatype
+                .dtype()
                 .ok_or_else(|| problem(format!("`{}` is text", array.name)))?;
             let view = TensorView::new(dtype, array.shape.clone(), &array.data)
                 .map_err(|error| problem(format!("`{}`: {error}", array.name)))?;
@@ -199,31 +200,12 @@ pub(super) fn outputs(path: &Path) -> Result<Vec<Array>, PackError> {
     let array = |(name, view): (&str, TensorView<'_>)| {
         Some(Array {
             name: name.strip_prefix("output/")?.to_owned(),
-            datatype: datatype(view.dtype())?,
+            datatype: Datatype::of_dtype(view.dtype())?,
             shape: view.shape().to_vec(),
             data: view.data().to_vec(),
         })
     };
     Ok(file.iter().filter_map(array).collect())
-}
-
-fn dtype(datatype: Datatype) -> Option<Dtype> {
-    Some(match datatype {
-        Datatype::Bool => Dtype::BOOL,
-        Datatype::Uint8 => Dtype::U8,
-        Datatype::Uint16 => Dtype::U16,
-        Datatype::Uint32 => Dtype::U32,
-        Datatype::Uint64 => Dtype::U64,
-        Datatype::Int8 => Dtype::I8,
-        Datatype::Int16 => Dtype::I16,
-        Datatype::Int32 => Dtype::I32,
-        Datatype::Int64 => Dtype::I64,
-        Datatype::Fp16 => Dtype::F16,
-        Datatype::Bf16 => Dtype::BF16,
-        Datatype::Fp32 => Dtype::F32,
-        Datatype::Fp64 => Dtype::F64,
-        Datatype::Bytes => return None,
-    })
 }
 
 impl Array {

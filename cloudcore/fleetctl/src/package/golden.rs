@@ -92,10 +92,11 @@ fn check_tensor(
     shape: &[usize],
     spec: &TensorSpec,
 ) -> Result<(), GoldenError> {
-    if datatype(dtype) != Some(spec.datatype) {
+    if Datatype::of_dtype(dtype) != Some(spec.datatype) {
         return Err(GoldenError::Datatype {
             name: name.to_owned(),
-            found: datatype(dtype).map_or_else(|| format!("{dtype:?}"), |known| known.to_string()),
+            found: Datatype::of_dtype(dtype)
+                .map_or_else(|| format!("{dtype:?}"), |known| known.to_string()),
             expected: spec.datatype,
         });
     }
@@ -122,25 +123,4 @@ fn unknown(name: &str, manifest: &Manifest) -> GoldenError {
         name: name.to_owned(),
         known: inputs.chain(outputs).collect(),
     }
-}
-
-/// The protocol's name of a safetensors type; `None` for types that no model input has.
-pub(crate) fn datatype(dtype: Dtype) -> Option<Datatype> {
-    Some(match dtype {
-        Dtype::BOOL => Datatype::Bool,
-        Dtype::U8 => Datatype::Uint8,
-        Dtype::U16 => Datatype::Uint16,
-        Dtype::U32 => Datatype::Uint32,
-        Dtype::U64 => Datatype::Uint64,
-        Dtype::I8 => Datatype::Int8,
-        Dtype::I16 => Datatype::Int16,
-        Dtype::I32 => Datatype::Int32,
-        Dtype::I64 => Datatype::Int64,
-        Dtype::F16 => Datatype::Fp16,
-        Dtype::F32 => Datatype::Fp32,
-        Dtype::F64 => Datatype::Fp64,
-        Dtype::BF16 => Datatype::Bf16,
-        // The type is open for additions; whatever comes has no name in the protocol yet.
-        _ => return None,
-    })
 }
