@@ -53,6 +53,10 @@ async fn agent(cloud: &Cloud, quic: Option<String>, websocket: Option<String>) -
         desired: desired_sender,
         applied,
         server_time_ms: watch::channel(0).0,
+        hard_examples: Arc::new(Answers::new(
+            directory.path().join("hard-examples"),
+            crate::config::Permission::Denied,
+        )),
     };
     let link = Link::spawn(config, &cloud.client_tls(), outbox.clone(), None, channels);
     Agent {

@@ -303,6 +303,7 @@ async fn session(mut peer: Peer, books: Arc<Mutex<Books>>) {
                 })
             }
             uplink::Body::Gap(gap) => panic!("nothing was lost: {gap:?}"),
+            uplink::Body::HardExampleAnswer(answer) => panic!("nothing was asked: {answer:?}"),
         };
         peer.send(answer).await;
     }
