@@ -117,6 +117,21 @@ async fn everything_is_delivered_over_quic_and_blobs_come_beside_it() {
 }
 
 #[tokio::test]
+async fn an_answer_to_an_operator_waits_until_everything_measured_is_sent() {
+    let cloud = Cloud::start().await;
+    let mut agent = agent(&cloud, Some(cloud.quic()), None).await;
+    agent.delivered().await;
+    let answered = async {
+        while cloud.answered_after().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, answered).await.unwrap();
+    assert_eq!(cloud.answered_after(), Some(100));
+    agent.link.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_network_that_swallows_udp_is_crossed_over_websocket() {
     let cloud = Cloud::start().await;
     // Bound and never read: datagrams vanish without an answer.

@@ -162,7 +162,7 @@ async fn fetched(fleet: &Fleet, directory: &Path) -> Result<()> {
     assert_eq!(told, ids);
     assert_eq!(listed.items[0].reason, "lowConfidence");
     ensure!(
-        listed.items[0].bytes > 40_000,
+        listed.items[0].bytes > 32 * 1024,
         "it takes several chunks: {listed:?}"
     );
 
