@@ -49,7 +49,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// The next line; a failure that cloudcore tells is an error.
+    /// The next line.
     pub(crate) async fn next(&mut self) -> Result<HardExamplePiece, ClientError> {
         let end = loop {
             if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
@@ -62,14 +62,10 @@ impl Arrival {
         };
         let line = self.waiting.split_to(end);
         self.waiting.advance(1);
-        let piece = serde_json::from_slice(&line).map_err(|problem| ClientError::Answer {
+        serde_json::from_slice(&line).map_err(|problem| ClientError::Answer {
             path: self.response.url().path().to_owned(),
             problem,
-        })?;
-        match piece {
-            HardExamplePiece::Failed(problem) => Err(ClientError::Refused(Box::new(problem))),
-            piece => Ok(piece),
-        }
+        })
     }
 
     /// The bytes of the chunk whose line was read last.

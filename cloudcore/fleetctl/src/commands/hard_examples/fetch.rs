@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use super::{FetchArgs, all};
-use crate::client::{Arrival, Client};
+use crate::client::{Arrival, Client, ClientError};
 use crate::exit::Exit;
 use crate::output::bytes;
 
@@ -191,7 +191,9 @@ impl Fetch<'_> {
                     self.missing.push(format!("{pipeline}/{id}: {reason}"));
                 }
                 HardExamplePiece::Done { .. } => return Ok(self.finish(incoming.take())?),
-                HardExamplePiece::Failed(_) => return Ok(()),
+                HardExamplePiece::Failed(problem) => {
+                    return Err(ClientError::Refused(Box::new(problem)).into());
+                }
             }
         }
     }
