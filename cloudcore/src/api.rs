@@ -1,6 +1,7 @@
 //! The public API: REST over HTTPS, `/api/v1/...`.
 //!
-//! Reads the store and writes intent; never talks to a session. A request is parsed into types
+//! Reads the store and writes intent; never talks to a session, with one exception: hard examples lie on nodes
+//! only, so `hard_examples` asks a live session for them, through the bounded table of [`crate::hub::asks`]. A request is parsed into types
 //! ([`request`]), checked by the rules of its kind ([`kinds`]) inside one write transaction together
 //! with its audit row, committed, and the planner is woken. Every refusal is a problem detail with a
 //! stable type ([`failure`]). The table of [`routes`] makes both the router and the OpenAPI document.
@@ -10,6 +11,7 @@ mod blobs;
 mod description;
 mod enrollment;
 pub(crate) mod failure;
+mod hard_examples;
 mod kinds;
 pub(crate) mod names;
 mod nodes;

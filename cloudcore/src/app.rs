@@ -14,6 +14,7 @@ use crate::api::watch::WATCHES_MAX;
 use crate::auth::{self, BootstrapError, Refusals};
 use crate::config::Config;
 use crate::health::Metrics;
+use crate::hub::asks::Asks;
 use crate::pki::{self, Lifetime, Pki, PkiError};
 use crate::registry::{Registry, RegistryError};
 use crate::renew::Renewals;
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) renewals: Renewals,
     /// Wakes the planner and the hub.
     pub(crate) signals: Arc<Signals>,
+    /// What operators ask of nodes that are connected.
+    pub(crate) asks: Arc<Asks>,
     /// Counts for Prometheus.
     pub(crate) metrics: Metrics,
     /// Bounds how many refusals are audited.
@@ -122,6 +125,7 @@ impl App {
             node_lifetime: config.node_certificate_lifetime,
             renewals: Renewals::new()?,
             signals: Arc::new(Signals::default()),
+            asks: Arc::default(),
             metrics: Metrics::default(),
             refusals: Refusals::default(),
             incarnation: identity.incarnation,

@@ -10,11 +10,14 @@
 //! have a session ([`crate::tasks::ingest`] does, against the store) nor what a node shall run (the planner
 //! does): it reads the newest desired state and sends it. Who a node is comes from its certificate alone.
 //!
+//! One thing reaches a session from the API: what an operator asks about hard examples ([`asks`]).
+//!
 //! Invariants: a node has at most one live session, the newest; an `Ack` is sent only after the commit;
 //! what waits for a slow node is one mark (latest wins), never a queue. When anything fails the session
 //! ends, and the node comes back.
 
 mod admission;
+pub(crate) mod asks;
 mod blobs;
 mod cid;
 mod identity;
@@ -37,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
+use self::asks::Asks;
 use self::recall::Recall;
 use crate::auth::Refusals;
 use crate::pki::{self, PkiError};
@@ -67,6 +71,8 @@ pub(crate) struct HubParts {
     /// Bounds how many refusals are audited.
     pub(crate) refusals: Refusals,
     pub(crate) signals: Arc<Signals>,
+    /// What operators ask of nodes.
+    pub(crate) asks: Arc<Asks>,
     pub(crate) credentials: Arc<ServerCredentials>,
     pub(crate) incarnation: Incarnation,
     /// Makes stateless resets, so that agents notice a restarted cloudcore at once.

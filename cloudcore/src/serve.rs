@@ -150,6 +150,7 @@ async fn hub_parts(data_dir: &Path, app: &App, ingest: Ingest) -> Result<HubPart
         ingest,
         recall: app.store.quic_peers().await?,
         signals: Arc::clone(&app.signals),
+        asks: Arc::clone(&app.asks),
         refusals: Refusals::default(),
         credentials: Arc::clone(app.pki.credentials()),
         incarnation: app.incarnation,

@@ -10,9 +10,10 @@
 //! length and checksum of the data, and an example whose data do not match is not listed. The oldest give way to new
 //! ones within a quota in bytes.
 //!
-//! Nothing here sends anything: [`list`] and [`read`] are for `edge-agent hard-examples` and for whoever fetches
-//! them for the cloud, where every fetch is audited.
+//! Nothing here sends anything: [`list`] and [`read`] are for `edge-agent hard-examples` ([`ask`]) and for an operator
+//! of the cloud who asks for them ([`answer`]), when the owner of this box allows it; there every fetch is audited.
 
+pub mod answer;
 pub mod ask;
 mod store;
 
@@ -124,9 +125,7 @@ pub fn read(
     id: &str,
 ) -> Result<(Example, Vec<u8>), HardExampleError> {
     let directory = root.join(pipeline.as_str());
-    let example = store::examples(&directory, pipeline)?
-        .into_iter()
-        .find(|example| example.id == id);
+    let example = store::example(&directory, pipeline, id);
     let example = example.ok_or_else(|| HardExampleError::Unknown {
         pipeline: pipeline.clone(),
         id: id.to_owned(),
@@ -141,6 +140,17 @@ pub fn read(
         return Err(HardExampleError::Damaged(example.id));
     }
     Ok((example, data))
+}
+
+/// The file with the data, as it is given out: its name.
+fn data_name(example: &Example) -> String {
+    store::data_name(&example.id, &example.form)
+}
+
+/// The file with the description, as it is given out: its name and what is in it.
+fn description(example: &Example) -> (String, Vec<u8>) {
+    let text = serde_json::to_vec_pretty(example).expect("an example has a JSON form");
+    (format!("{}.json", example.id), text)
 }
 
 /// Ids as text.

@@ -8,6 +8,7 @@
 //!   outbox --offer--> session --frames--> wire (quic | ws) ===> cloudcore
 //!   outbox <--ack---- session <--frames-- wire             <===
 //!   desired (watch) <-'   applied (watch) --'      BlobClient --> streams beside the session
+//!   hard examples: asked <-' answered, when nothing else waits --'
 //! ```
 //!
 //! Persist, then send: what is offered, and the secret of a Welcome, is durable before the next byte
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::connect::Connector;
+use crate::hard_examples::answer::Answers;
 use crate::store::Outbox;
 
 pub use blobs::{BlobBody, BlobClient, BlobError};
@@ -77,6 +79,8 @@ pub struct LinkChannels {
     pub applied: watch::Receiver<Applied>,
     /// Gets the time cloudcore says in every Welcome, in Unix milliseconds.
     pub server_time_ms: watch::Sender<u64>,
+    /// Answers what operators of the cloud ask about hard examples.
+    pub hard_examples: Arc<Answers>,
 }
 
 /// A desired state as it arrived.
@@ -156,6 +160,7 @@ impl Link {
             desired: channels.desired,
             applied: channels.applied,
             server_time_ms: channels.server_time_ms,
+            hard_examples: channels.hard_examples,
             state: state_sender,
             totals: totals.clone(),
             channel: channel_sender,

@@ -1,7 +1,8 @@
 //! What agent and cloudcore both speak: identities, digests, framing and the messages of a session.
 //!
 //! Owns the names of things ([`ids`]), content addresses ([`digest`]), how a message becomes bytes
-//! on a transport ([`frame`]) and the generated message types ([`link`]). It deliberately knows no
+//! on a transport ([`frame`]), the generated message types ([`link`]) and the bounds of one exchange that both sides
+//! keep ([`hard_example`]). It deliberately knows no
 //! transport, no file and no clock.
 //!
 //! Inputs are bytes from a peer, which are hostile until parsed: every parser here returns an error
@@ -10,6 +11,7 @@
 
 pub mod digest;
 pub mod frame;
+pub mod hard_example;
 pub mod ids;
 pub mod link;
 

@@ -78,8 +78,8 @@ fn every_body_of_both_directions_has_a_sample() {
     assert_eq!(seen.len(), UPLINK_BODIES + DOWNLINK_BODIES, "{seen:?}");
 }
 
-const UPLINK_BODIES: usize = 4;
-const DOWNLINK_BODIES: usize = 6;
+const UPLINK_BODIES: usize = 5;
+const DOWNLINK_BODIES: usize = 7;
 
 fn uplink_name(body: uplink::Body) -> &'static str {
     match body {
@@ -87,6 +87,7 @@ fn uplink_name(body: uplink::Body) -> &'static str {
         uplink::Body::Record(_) => "record",
         uplink::Body::Gap(_) => "gap",
         uplink::Body::Applied(_) => "applied",
+        uplink::Body::HardExampleAnswer(_) => "hard example answer",
     }
 }
 
@@ -98,6 +99,7 @@ fn downlink_name(body: downlink::Body) -> &'static str {
         downlink::Body::ComeBack(_) => "come back",
         downlink::Body::Fenced(_) => "fenced",
         downlink::Body::Unsupported(_) => "unsupported",
+        downlink::Body::HardExampleAsk(_) => "hard example ask",
     }
 }
 

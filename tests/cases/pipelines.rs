@@ -4,6 +4,7 @@ mod camera;
 mod cloud;
 mod files;
 mod fusion;
+mod hard;
 mod scaled;
 
 use std::path::Path;

@@ -4,11 +4,13 @@
 //! `status`. People write `spec`; cloudcore writes `status`. Unknown keys in a request are refused.
 //! Knows nothing of storage, transport or authorisation.
 
+mod hard_example;
 mod kinds;
 mod object;
 mod problem;
 mod telemetry;
 
+pub use hard_example::*;
 pub use kinds::*;
 pub use object::*;
 pub use problem::*;

@@ -7,6 +7,7 @@ use crate::commands::completion::CompletionArgs;
 use crate::commands::delete::DeleteArgs;
 use crate::commands::events::EventsArgs;
 use crate::commands::get::{DescribeArgs, GetArgs};
+use crate::commands::hard_examples::HardExamplesCommand;
 use crate::commands::login::LoginArgs;
 use crate::commands::model::ModelCommand;
 use crate::commands::node::NodeCommand;
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Take a node out of the fleet, or decide about one that is ahead of the cloud
     #[command(subcommand)]
     Node(NodeCommand),
+    /// List and fetch inputs that models found hard, from a node whose owner allows it
+    #[command(subcommand)]
+    HardExamples(HardExamplesCommand),
     /// Show what happened
     Events(EventsArgs),
     /// Show what the models did: requests, errors, latency

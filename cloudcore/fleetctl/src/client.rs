@@ -5,6 +5,7 @@
 
 mod blobs;
 mod error;
+mod hard_examples;
 mod telemetry;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::blobs::Upload;
 pub(crate) use self::error::ClientError;
+pub(crate) use self::hard_examples::Arrival;
 pub(crate) use self::telemetry::{EventFilter, SummaryFilter};
 use crate::context::{Access, ApiToken};
 

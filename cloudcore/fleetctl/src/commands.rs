@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod delete;
 pub(crate) mod events;
 pub(crate) mod get;
+pub(crate) mod hard_examples;
 pub(crate) mod login;
 pub(crate) mod model;
 pub(crate) mod node;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rollout(command) => rollout::run(command, &connect()?, out, now).await,
         Command::Token(command) => token::run(command, &connect()?, out, now).await,
         Command::Node(command) => node::run(command, &connect()?, out).await,
+        Command::HardExamples(command) => hard_examples::run(command, &connect()?, out).await,
         Command::Events(args) => events::run(args, &connect()?, out, now).await,
         Command::Summaries(args) => summaries::run(args, &connect()?, out, now).await,
         Command::Completion(args) => completion::run(args, out),

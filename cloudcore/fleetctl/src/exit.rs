@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::client::ClientError;
 use crate::commands::apply::ApplyError;
+use crate::commands::hard_examples::FetchError;
 use crate::commands::push::PushError;
 use crate::commands::rollout::RolloutEnd;
 use crate::context::ContextError;
@@ -61,6 +62,7 @@ impl Exit {
                     .map(ClientError::exit)
                     .or_else(|| cause.downcast_ref().map(RolloutEnd::exit))
                     .or_else(|| cause.downcast_ref().map(PushError::exit))
+                    .or_else(|| cause.downcast_ref().map(FetchError::exit))
                     .or_else(|| {
                         cause
                             .downcast_ref::<ContextError>()

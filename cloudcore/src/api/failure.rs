@@ -70,7 +70,8 @@ impl Failure {
         self.kind.status()
     }
 
-    fn problem(self) -> Problem {
+    /// The document that says it.
+    pub(crate) fn problem(self) -> Problem {
         Problem {
             kind: format!("urn:millwright:problem:{}", self.kind.name()),
             title: self.kind.title().to_owned(),

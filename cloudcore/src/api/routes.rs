@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fleet_api::{
-    AuditList, EventList, JoinToken, Kind, List, Model, ModelDeployment, ModelVersion, Node,
-    Pipeline, Resource, Rollout, Site, SummaryReport, WatchEvent, WindowList,
+    AuditList, EventList, HardExampleFetch, HardExampleList, HardExamplePiece, JoinToken, Kind,
+    List, Model, ModelDeployment, ModelVersion, Node, Pipeline, Resource, Rollout, Site,
+    SummaryReport, WatchEvent, WindowList,
 };
 use utoipa::openapi::HttpMethod;
 
 use super::description::{Description, Media};
 use super::kinds::{Rules, Verb};
-use super::{ahead, blobs, enrollment, nodes, objects, telemetry};
+use super::{ahead, blobs, enrollment, hard_examples, nodes, objects, telemetry};
 use crate::app::App;
 
 /// Every address begins with this.
@@ -69,6 +70,7 @@ pub(super) fn all() -> Vec<Route> {
     of_kind::<Rollout>(&mut routes);
     of_kind::<Pipeline>(&mut routes);
     of_nodes(&mut routes);
+    of_hard_examples(&mut routes);
     of_blobs(&mut routes);
     of_telemetry(&mut routes);
     let document = Description::new("document", "This document")
@@ -189,6 +191,26 @@ fn of_nodes(routes: &mut Vec<Route>) {
     .takes_bytes(Media::Protobuf)
     .answers_bytes(200, Media::Protobuf);
     routes.push(Route::new(post, "/renew", enrollment::renew, renew));
+}
+
+fn of_hard_examples(routes: &mut Vec<Route>) {
+    let about = |what: &str| Description::new("hardexamples", what);
+    let list = about("Ask a connected node for the inputs its models found hard; audited")
+        .query("pipeline", "of this pipeline only")
+        .query("continue", "from the page before")
+        .answers::<HardExampleList>(200, "HardExampleList", Media::Json);
+    let path = "/nodes/{name}/hard-examples";
+    let handler = hard_examples::list;
+    routes.push(Route::new(HttpMethod::Get, path, handler, list));
+    let fetch = about(
+        "Fetch files of hard examples from a connected node; audited. Answers lines of JSON, one HardExamplePiece each; \
+         the raw bytes of a chunk follow its line",
+    )
+    .takes::<HardExampleFetch>("HardExampleFetch")
+    .answers::<HardExamplePiece>(200, "HardExamplePiece", Media::Bytes);
+    let path = "/nodes/{name}/hard-examples/fetch";
+    let handler = hard_examples::fetch;
+    routes.push(Route::new(HttpMethod::Post, path, handler, fetch));
 }
 
 fn of_blobs(routes: &mut Vec<Route>) {

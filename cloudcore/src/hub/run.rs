@@ -12,6 +12,8 @@ use millwright_proto::link::Downlink;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::asks::{Desk, Support};
+use super::session::Said;
 use super::wire::{Wire, WireError};
 use super::{Ending, Hub, LOOK_AGAIN, Orders, admission, identity, session};
 use crate::pki::{self, PkiError};
@@ -59,6 +61,7 @@ pub(super) async fn run(
         Ok(Greeting::Live {
             session,
             orders,
+            desk,
             welcome,
             applied,
         }) => {
@@ -67,7 +70,7 @@ pub(super) async fn run(
                 "a session began"
             );
             let ended = match send(&mut wire, &welcome).await {
-                Ok(()) => live(&hub, &session, applied, orders, &mut wire).await,
+                Ok(()) => live(&hub, &session, applied, (orders, desk), &mut wire).await,
                 Err(broken) => Err(broken),
             };
             hub.leave(&session);
@@ -124,6 +127,7 @@ enum Greeting {
     Live {
         session: SessionKey,
         orders: watch::Receiver<Orders>,
+        desk: Desk,
         welcome: Downlink,
         applied: Generation,
     },
@@ -175,12 +179,15 @@ async fn greet(hub: &Hub, node: &NodeIdentity, wire: &mut Wire) -> Result<Greeti
         now_ms,
     );
     let orders = hub.enter(&session, hello.instance);
+    let support = Support::of(&hello.capabilities);
+    let desk = hub.parts.asks.open(&session, support);
     let applied = hello
         .applied
         .map_or(Generation::NONE, |(generation, _)| generation);
     Ok(Greeting::Live {
         session,
         orders,
+        desk,
         applied,
         welcome,
     })
@@ -207,7 +214,7 @@ async fn live(
     hub: &Hub,
     session: &SessionKey,
     applied: Generation,
-    mut orders: watch::Receiver<Orders>,
+    (mut orders, mut desk): (watch::Receiver<Orders>, Desk),
     wire: &mut Wire,
 ) -> Result<End, Broken> {
     let mut shutdown = hub.shutdown.clone();
@@ -223,14 +230,18 @@ async fn live(
                 known = send_desired(hub, session, known, wire).await?;
                 continue;
             }
+            ask = desk.next() => {
+                send(wire, &session::ask(ask)).await?;
+                continue;
+            }
             () = draining(&mut shutdown) => return Ok(End::Draining(session::ending(hub.goodbye()?))),
         };
         let mut reports = Vec::new();
-        let mut violation = collect(body, &mut reports);
+        let mut violation = collect(body, &mut reports, &mut desk);
         while violation.is_none() && reports.len() < BATCH_REPORTS_MAX {
             // What has arrived already shares the transaction.
             match wire.receive().now_or_never() {
-                Some(body) => violation = collect(body?, &mut reports),
+                Some(body) => violation = collect(body?, &mut reports, &mut desk),
                 None => break,
             }
         }
@@ -256,11 +267,15 @@ async fn live(
     }
 }
 
-/// Adds what a body reports; returns the message to end with when it breaks the protocol.
-fn collect(body: bytes::Bytes, reports: &mut Vec<Report>) -> Option<Downlink> {
-    match session::report(body) {
-        Ok(report) => {
-            reports.extend(report);
+/// Adds what a body reports, and passes on what it answers; returns the message to end with when it breaks the protocol.
+fn collect(body: bytes::Bytes, reports: &mut Vec<Report>, desk: &mut Desk) -> Option<Downlink> {
+    match session::said(body) {
+        Ok(said) => {
+            match said {
+                Some(Said::Report(report)) => reports.push(report),
+                Some(Said::Answer(answer)) => desk.answered(answer),
+                None => {}
+            }
             None
         }
         Err(violation) => Some(violation),

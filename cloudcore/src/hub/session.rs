@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Hello ──> hello() ──admission──> welcome() | refusal()
-//!   body  ──> report() ──outcome───> answers()
+//!   body  ──> said() ────outcome───> answers()
 //! ```
 
 #[cfg(test)]
@@ -17,8 +17,8 @@ use millwright_proto::ids::{
     BootId, Generation, IdError, Incarnation, InstanceId, Lineage, NodeUid,
 };
 use millwright_proto::link::{
-    self, Ack, ComeBack, Desired, Downlink, FenceReason, Fenced, Unsupported, Uplink, Watermark,
-    Welcome, downlink, uplink,
+    self, Ack, ComeBack, Desired, Downlink, FenceReason, Fenced, HardExampleAnswer, HardExampleAsk,
+    Unsupported, Uplink, Watermark, Welcome, downlink, uplink,
 };
 
 use super::Ending;
@@ -138,13 +138,23 @@ pub(super) fn welcome(
     }))
 }
 
+/// What a body after Hello says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Something to be made durable.
+    Report(Report),
+    /// The answer to what an operator asked.
+    Answer(HardExampleAnswer),
+}
+
 /// Reads a body after Hello; `None` for messages this version does not know, which are tolerated.
-pub(super) fn report(body: Bytes) -> Result<Option<Report>, Downlink> {
+pub(super) fn said(body: Bytes) -> Result<Option<Said>, Downlink> {
     let message: Uplink = frame::decode_body(body).map_err(|error| protocol(&error))?;
     match message.body {
-        Some(uplink::Body::Record(record)) => Ok(Some(Report::Record(record))),
-        Some(uplink::Body::Gap(gap)) => Ok(Some(Report::Gap(gap))),
-        Some(uplink::Body::Applied(applied)) => Ok(Some(Report::Applied(applied))),
+        Some(uplink::Body::Record(record)) => Ok(Some(Said::Report(Report::Record(record)))),
+        Some(uplink::Body::Gap(gap)) => Ok(Some(Said::Report(Report::Gap(gap)))),
+        Some(uplink::Body::Applied(applied)) => Ok(Some(Said::Report(Report::Applied(applied)))),
+        Some(uplink::Body::HardExampleAnswer(answer)) => Ok(Some(Said::Answer(answer))),
         Some(uplink::Body::Hello(_)) => Err(protocol(&"a second Hello")),
         None => Ok(None),
     }
@@ -197,6 +207,11 @@ pub(super) fn desired(stored: StoredDesired) -> Downlink {
         digest: Some(stored.digest.into()),
         document: stored.document.into(),
     }))
+}
+
+/// What an operator asks of the node.
+pub(super) fn ask(ask: HardExampleAsk) -> Downlink {
+    down(downlink::Body::HardExampleAsk(ask))
 }
 
 fn protocol(what: &impl ToString) -> Downlink {

@@ -46,6 +46,7 @@ impl Fixture {
                 ingest,
                 refusals: Refusals::default(),
                 signals: Arc::clone(&app.signals),
+                asks: Arc::clone(&app.asks),
                 credentials: Arc::clone(app.pki.credentials()),
                 incarnation: app.incarnation,
                 reset_key: [0; 64],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use edge_core::hold::Hold;
 use millwright_proto::frame::CAPABILITY_PIPELINES;
+use millwright_proto::hard_example;
 use millwright_proto::ids::{BootId, InstanceId};
 use millwright_proto::link::{Applied, Platform};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -22,6 +23,7 @@ use crate::control::Wish;
 use crate::data_dir::{DataDir, Layout};
 use crate::desired::{Damage, DesiredStore};
 use crate::fetch::{Shelf, TrustPolicy};
+use crate::hard_examples::answer::Answers;
 use crate::hold;
 use crate::identity::{StoredIdentity, trust};
 use crate::journal::{Journal, Severity};
@@ -136,6 +138,10 @@ fn uplink(
         outbox: layout.outbox(),
         limits: config.storage,
         networks: layout.networks(),
+        hard_examples: Arc::new(Answers::new(
+            layout.hard_examples(),
+            config.cloud.hard_examples_permission(),
+        )),
         storage: storage.clone(),
         journal: journal.clone(),
     };
@@ -228,7 +234,10 @@ fn link_config(
         instance: InstanceId::from_bytes(instance),
         boot,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        capabilities: vec![CAPABILITY_PIPELINES.to_owned()],
+        capabilities: vec![
+            CAPABILITY_PIPELINES.to_owned(),
+            hard_example::CAPABILITY.to_owned(),
+        ],
         platform: Platform {
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),

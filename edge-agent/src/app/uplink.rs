@@ -22,6 +22,7 @@ use super::stop::Stop;
 use crate::control::chain;
 use crate::data_dir::free_bytes;
 use crate::fetch::BlobSource;
+use crate::hard_examples::answer::Answers;
 use crate::journal::{Journal, Severity};
 use crate::link::{
     BlobBody, BlobClient, Link, LinkChannels, LinkConfig, LinkState, LinkStatus, LinkTotals,
@@ -48,6 +49,8 @@ pub(super) struct UplinkParts {
     pub(super) limits: OutboxLimits,
     /// Where it is kept what worked on which network.
     pub(super) networks: PathBuf,
+    /// Answers operators of the cloud.
+    pub(super) hard_examples: Arc<Answers>,
     pub(super) storage: StorageHealth,
     pub(super) journal: Journal,
 }
@@ -99,6 +102,7 @@ impl Uplink {
             desired,
             applied: applied_receiver,
             server_time_ms: time_sender,
+            hard_examples: Arc::clone(&parts.hard_examples),
         };
         let outlets = Outlets {
             outbox: outbox_sender,

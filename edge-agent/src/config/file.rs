@@ -112,9 +112,19 @@ pub struct Cloud {
     /// Directories that pipelines of the cloud may read, empty and fill. Default: none.
     #[serde(default)]
     pub pipeline_directories: Vec<PathBuf>,
+    /// Whether operators of the cloud may list and fetch hard examples of this node. Default `denied`.
+    pub hard_examples: Option<Permission>,
     /// How often QUIC is tried while WebSocket carries the session.
     #[serde(default)]
     pub probe_quic: ProbeQuic,
+}
+
+impl Cloud {
+    /// Pictures leave the box only when its owner says so.
+    #[must_use]
+    pub fn hard_examples_permission(&self) -> Permission {
+        self.hard_examples.unwrap_or(Permission::Denied)
+    }
 }
 
 /// What the owner of the box lets the cloud do.

@@ -154,3 +154,20 @@ fn requests_are_taken_from_this_machine_unless_told_otherwise() {
         assert!(told.contains("is"), "{told}");
     }
 }
+
+#[test]
+fn hard_examples_stay_at_the_box_unless_its_owner_says_otherwise() {
+    for (file, permission) in [
+        ("", Permission::Denied),
+        ("cloud: {pipelines: allowed}", Permission::Denied),
+        ("cloud: {hardExamples: denied}", Permission::Denied),
+        ("cloud: {hardExamples: allowed}", Permission::Allowed),
+    ] {
+        let config = merged(&[], file).unwrap();
+        assert_eq!(
+            config.cloud.hard_examples_permission(),
+            permission,
+            "{file}"
+        );
+    }
+}

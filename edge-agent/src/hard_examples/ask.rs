@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use millwright_proto::ids::PipelineName;
 
-use super::{Example, list, read};
+use super::{Example, data_name, description, list, read};
 use crate::config::{HardExampleArguments, HardExampleCommand, OutputFormat};
 use crate::data_dir::Layout;
 
@@ -81,11 +81,10 @@ fn export(root: &Path, examples: &[Example], to: &Path) -> anyhow::Result<String
                 continue;
             }
         };
-        let data_path = directory.join(super::store::data_path(Path::new(""), &example));
-        let description = directory.join(format!("{}.json", example.id));
+        let (name, text) = description(&example);
         for (path, bytes) in [
-            (data_path, data),
-            (description, serde_json::to_vec_pretty(&example)?),
+            (directory.join(data_name(&example)), data),
+            (directory.join(name), text),
         ] {
             std::fs::write(&path, bytes)
                 .with_context(|| format!("cannot write {}", path.display()))?;

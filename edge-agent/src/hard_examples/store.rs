@@ -159,26 +159,26 @@ pub(super) fn examples(
     pipeline: &PipelineName,
 ) -> Result<Vec<Example>, HardExampleError> {
     let mut found = Vec::new();
-    for (path, name) in entries(directory)? {
-        let Some(id) = name.strip_suffix(".json").filter(|id| number(id).is_some()) else {
-            continue;
-        };
-        let described = fs::metadata(&path)
-            .ok()
-            .filter(|facts| facts.len() <= DESCRIPTION_BYTES_MAX)
-            .and_then(|_| fs::read(&path).ok())
-            .and_then(|bytes| serde_json::from_slice::<Example>(&bytes).ok());
-        let Some(example) = described else { continue };
-        let length = fs::metadata(data_path(directory, &example)).map(|facts| facts.len());
-        if example.id == id
-            && example.pipeline == *pipeline
-            && length.is_ok_and(|l| l == example.bytes)
-        {
-            found.push(example);
+    for (_, name) in entries(directory)? {
+        if let Some(id) = name.strip_suffix(".json") {
+            found.extend(example(directory, pipeline, id));
         }
     }
     found.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(found)
+}
+
+/// One whole example; `id` may be anything.
+pub(super) fn example(directory: &Path, pipeline: &PipelineName, id: &str) -> Option<Example> {
+    // Two numbers are no way out of the directory.
+    number(id)?;
+    let path = directory.join(format!("{id}.json"));
+    let facts = fs::metadata(&path).ok()?;
+    let bytes = (facts.len() <= DESCRIPTION_BYTES_MAX).then(|| fs::read(&path).ok())??;
+    let example = serde_json::from_slice::<Example>(&bytes).ok()?;
+    let length = fs::metadata(data_path(directory, &example)).ok()?.len();
+    let whole = example.id == id && example.pipeline == *pipeline && length == example.bytes;
+    whole.then_some(example)
 }
 
 pub(super) fn data_path(directory: &Path, example: &Example) -> PathBuf {
@@ -186,7 +186,7 @@ pub(super) fn data_path(directory: &Path, example: &Example) -> PathBuf {
 }
 
 /// Data that are JSON themselves must not be taken for a description.
-fn data_name(id: &str, form: &str) -> String {
+pub(super) fn data_name(id: &str, form: &str) -> String {
     match form {
         "jpg" => format!("{id}.jpg"),
         "json" => format!("{id}.input.json"),

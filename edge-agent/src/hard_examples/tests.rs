@@ -2,11 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn pipeline() -> PipelineName {
+pub(super) fn pipeline() -> PipelineName {
     "gate".parse().unwrap()
 }
 
-fn keep(store: &mut Store, data: &[u8], now_ms: u64) -> Example {
+pub(super) fn keep(store: &mut Store, data: &[u8], now_ms: u64) -> Example {
     let model = "faces@1.0.0".parse().unwrap();
     let new = New {
         model: &model,

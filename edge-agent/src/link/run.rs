@@ -1,7 +1,9 @@
 //! The loop of the link: dial, say Hello, run the session ([`live`]), and again.
 
+mod asked;
 mod live;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge_core::link::{Dialler, Ended, Step, Transport};
@@ -15,6 +17,7 @@ use super::session::{Action, Session, SessionEnd};
 use super::totals::{Totals, whole_ms};
 use super::wire::WireError;
 use super::{LinkConfig, LinkState, LinkStatus, ReceivedDesired};
+use crate::hard_examples::answer::Answers;
 use crate::store::Outbox;
 use live::Live;
 
@@ -27,6 +30,7 @@ pub(super) struct Runner {
     pub(super) desired: watch::Sender<Option<ReceivedDesired>>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) server_time_ms: watch::Sender<u64>,
+    pub(super) hard_examples: Arc<Answers>,
     pub(super) state: watch::Sender<LinkState>,
     pub(super) totals: Totals,
     pub(super) channel: watch::Sender<Option<Channel>>,
@@ -108,7 +112,7 @@ impl Runner {
             let (wire, channel) = self.dialers.dial(transport).await?;
             let applied = self.applied.borrow_and_update().clone();
             let (session, hello) = Session::begin(&self.config, greeting, &applied, Instant::now());
-            let mut live = Live::new(wire, session);
+            let mut live = Live::new(wire, session, &self.hard_examples);
             live.send(&hello).await?;
             let body = live.wire.receive().await?;
             Ok::<_, WireError>((live, channel, body))
@@ -148,7 +152,7 @@ impl Runner {
                 live.wire.close().await;
                 Dialled::Answered(end)
             }
-            Some(Action::Acknowledge { .. } | Action::Desired(_)) | None => {
+            Some(Action::Acknowledge { .. } | Action::Desired(_) | Action::Asked(_)) | None => {
                 Dialled::Unreachable("cloudcore answered Hello with another message".to_owned())
             }
         }

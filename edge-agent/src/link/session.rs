@@ -18,7 +18,8 @@ use millwright_proto::Digest;
 use millwright_proto::frame::{self, PROTOCOL_VERSION};
 use millwright_proto::ids::Generation;
 use millwright_proto::link::{
-    self, Applied, Downlink, FenceReason, Gap, Hello, Record, StreamOffer, Uplink, downlink, uplink,
+    self, Applied, Downlink, FenceReason, Gap, HardExampleAnswer, HardExampleAsk, Hello, Record,
+    StreamOffer, Uplink, downlink, uplink,
 };
 
 use super::{LinkConfig, ReceivedDesired};
@@ -52,6 +53,8 @@ pub(super) enum Action {
         through: u64,
     },
     Desired(ReceivedDesired),
+    /// Answer when there is [`Session::room`] after everything else was sent.
+    Asked(HardExampleAsk),
     End(SessionEnd),
 }
 
@@ -167,9 +170,13 @@ impl Session {
             }
             (downlink::Body::Ack(ack), Phase::Live) => self.acknowledged(&ack, now),
             (downlink::Body::Desired(desired), Phase::Live) => Some(checked(desired)),
-            (downlink::Body::Ack(_) | downlink::Body::Desired(_), _) => {
-                Some(violation("a message before Welcome"))
-            }
+            (downlink::Body::HardExampleAsk(ask), Phase::Live) => Some(Action::Asked(ask)),
+            (
+                downlink::Body::Ack(_)
+                | downlink::Body::Desired(_)
+                | downlink::Body::HardExampleAsk(_),
+                _,
+            ) => Some(violation("a message before Welcome")),
         }
     }
 
@@ -237,6 +244,11 @@ impl Session {
     /// The node made something new of its desired state.
     pub(super) fn applied(&self, applied: Applied) -> Option<Uplink> {
         matches!(self.phase, Phase::Live).then(|| up(uplink::Body::Applied(applied)))
+    }
+
+    /// The answer to an ask.
+    pub(super) fn answered(&self, answer: HardExampleAnswer) -> Uplink {
+        up(uplink::Body::HardExampleAnswer(answer))
     }
 
     /// When [`Session::expired`] is due, if nothing arrives.

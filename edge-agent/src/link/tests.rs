@@ -53,6 +53,10 @@ async fn agent(cloud: &Cloud, quic: Option<String>, websocket: Option<String>) -
         desired: desired_sender,
         applied,
         server_time_ms: watch::channel(0).0,
+        hard_examples: Arc::new(Answers::new(
+            directory.path().join("hard-examples"),
+            crate::config::Permission::Denied,
+        )),
     };
     let link = Link::spawn(config, &cloud.client_tls(), outbox.clone(), None, channels);
     Agent {
@@ -109,6 +113,21 @@ async fn everything_is_delivered_over_quic_and_blobs_come_beside_it() {
         totals.sent_bytes > 1_000 && totals.received_bytes > 1_000,
         "{totals:?}"
     );
+    agent.link.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_an_operator_waits_until_everything_measured_is_sent() {
+    let cloud = Cloud::start().await;
+    let mut agent = agent(&cloud, Some(cloud.quic()), None).await;
+    agent.delivered().await;
+    let answered = async {
+        while cloud.answered_after().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, answered).await.unwrap();
+    assert_eq!(cloud.answered_after(), Some(100));
     agent.link.shutdown().await;
 }
 

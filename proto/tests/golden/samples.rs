@@ -1,5 +1,8 @@
 //! One value of every message, with something in every field.
 
+#[path = "hard_examples.rs"]
+mod hard_examples;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -83,6 +86,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     samples.extend(downlinks());
     samples.extend(documents());
     samples.extend(renewals());
+    samples.extend(hard_examples::samples());
     samples
 }
 

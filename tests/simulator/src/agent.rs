@@ -405,9 +405,10 @@ impl Agent {
                 })
             }
             downlink::Body::Unsupported(_) => Some(Ended::Refused),
-            downlink::Body::Welcome(_) | downlink::Body::Ack(_) | downlink::Body::Desired(_) => {
-                None
-            }
+            downlink::Body::Welcome(_)
+            | downlink::Body::Ack(_)
+            | downlink::Body::Desired(_)
+            | downlink::Body::HardExampleAsk(_) => None,
         }
     }
 }

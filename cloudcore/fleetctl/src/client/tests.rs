@@ -96,7 +96,12 @@ where
         all.len() - 1
     };
     let (status, answer) = (script.answer)(&seen, before);
-    (Status::from_u16(status).unwrap(), axum::Json(answer)).into_response()
+    let status = Status::from_u16(status).unwrap();
+    match answer {
+        // What is no document goes out as it is.
+        Value::String(text) => (status, text).into_response(),
+        document => (status, axum::Json(document)).into_response(),
+    }
 }
 
 /// A problem document.

@@ -53,6 +53,14 @@ pub(crate) enum ProblemType {
     TooOften,
     /// Too much at once.
     Overloaded,
+    /// The node has no connection now.
+    NodeOffline,
+    /// The node has one, and does not answer.
+    NodeSilent,
+    /// The node answers that it does not.
+    NodeRefuses,
+    /// The agent of the node does not know how.
+    AgentTooOld,
     /// Our fault.
     Internal,
 }
@@ -85,6 +93,10 @@ impl ProblemType {
             Self::ChallengeVoid => "challenge-void",
             Self::TooOften => "too-often",
             Self::Overloaded => "overloaded",
+            Self::NodeOffline => "node-offline",
+            Self::NodeSilent => "node-silent",
+            Self::NodeRefuses => "node-refuses",
+            Self::AgentTooOld => "agent-too-old",
             Self::Internal => "internal",
         }
     }
@@ -116,6 +128,10 @@ impl ProblemType {
             Self::ChallengeVoid => "The challenge is void",
             Self::TooOften => "Too often",
             Self::Overloaded => "Too much at once",
+            Self::NodeOffline => "The node is not connected",
+            Self::NodeSilent => "The node does not answer",
+            Self::NodeRefuses => "The node refuses",
+            Self::AgentTooOld => "The agent of the node is too old",
             Self::Internal => "Cloudcore failed",
         }
     }
@@ -140,7 +156,9 @@ impl ProblemType {
                 StatusCode::FORBIDDEN
             }
             Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::NodeOffline => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NodeSilent => StatusCode::GATEWAY_TIMEOUT,
+            Self::NodeRefuses | Self::AgentTooOld => StatusCode::FAILED_DEPENDENCY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -100,7 +100,7 @@ fn an_agent_of_another_protocol_is_told_which_one_is_spoken() {
 #[test]
 fn only_the_first_message_is_hello() {
     assert_eq!(
-        fence(report(body(uplink::Body::Hello(sound()))).unwrap_err()),
+        fence(said(body(uplink::Body::Hello(sound()))).unwrap_err()),
         FenceReason::Protocol
     );
     let record = uplink::Body::Record(Record::default());
@@ -111,16 +111,16 @@ fn only_the_first_message_is_hello() {
         [9; 32],
     );
     assert_eq!(fence(first.unwrap_err()), FenceReason::Protocol);
-    assert!(matches!(report(body(record)), Ok(Some(Report::Record(_)))));
+    assert!(matches!(
+        said(body(record)),
+        Ok(Some(Said::Report(Report::Record(_))))
+    ));
 }
 
 #[test]
 fn a_body_from_a_newer_agent_is_tolerated() {
     // Field 15, length-delimited, empty: a body this version does not know.
-    assert!(matches!(
-        report(Bytes::from_static(&[0x7a, 0x00])),
-        Ok(None)
-    ));
+    assert!(matches!(said(Bytes::from_static(&[0x7a, 0x00])), Ok(None)));
 }
 
 #[test]

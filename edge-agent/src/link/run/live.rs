@@ -1,6 +1,7 @@
 //! One welcomed session, until it ends: the outbox is pumped, what arrives is acted on, the path's pulse is
 //! felt, and over WebSocket QUIC is probed beside it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge_core::link::pulse::{Beat, LOOK_MS, Pulse};
@@ -14,7 +15,9 @@ use super::super::dial::Probe;
 use super::super::session::{Action, Session, SessionEnd};
 use super::super::totals::whole_ms;
 use super::super::wire::{Wire, WireError};
+use super::asked::Asked;
 use super::{Runner, random, stopping};
+use crate::hard_examples::answer::Answers;
 
 /// Handing one frame to the transport may take this long: a peer that reads nothing is dead.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,6 +27,7 @@ pub(super) struct Live {
     pub(super) wire: Wire,
     pub(super) session: Session,
     heart: Heart,
+    asked: Asked,
 }
 
 impl Runner {
@@ -63,6 +67,8 @@ impl Runner {
         loop {
             backlog.borrow_and_update();
             self.pump(live).await?;
+            // Room that the outbox leaves is for answers: what the node has to report goes first.
+            let room = live.session.room();
             let deadline = live.session.deadline();
             let probe_at = dialler.probe_at_ms().filter(|_| probes.is_empty());
             let probe_pause = probe_at.map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
@@ -70,7 +76,7 @@ impl Runner {
                 body = live.wire.receive() => {
                     let body = body.map_err(broken)?;
                     let action = live.session.received(body, Instant::now());
-                    if let Some(end) = self.act(action).await? {
+                    if let Some(end) = self.act(live, action).await? {
                         return Ok(end);
                     }
                 }
@@ -85,6 +91,10 @@ impl Runner {
                     if let Some(uplink) = live.session.applied(applied) {
                         live.send(&uplink).await.map_err(broken)?;
                     }
+                }
+                Some(answer) = live.asked.next(), if room.is_some() => {
+                    let uplink = live.session.answered(answer);
+                    live.send(&uplink).await.map_err(broken)?;
                 }
                 () = until(deadline) => return Ok(live.session.expired()),
                 () = live.heart.stopped() => return Err(broken(WireError::Silent)),
@@ -121,7 +131,11 @@ impl Runner {
         Ok(())
     }
 
-    async fn act(&mut self, action: Option<Action>) -> Result<Option<SessionEnd>, SessionEnd> {
+    async fn act(
+        &mut self,
+        live: &mut Live,
+        action: Option<Action>,
+    ) -> Result<Option<SessionEnd>, SessionEnd> {
         match action {
             Some(Action::Acknowledge { stream, through }) => {
                 let taken = self.outbox.acknowledge(stream, through).await;
@@ -131,6 +145,7 @@ impl Runner {
                 tracing::info!(generation = %desired.generation, "desired state received");
                 self.desired.send_replace(Some(desired));
             }
+            Some(Action::Asked(ask)) => live.asked.ask(ask),
             Some(Action::End(end)) => return Ok(Some(end)),
             // The session lets only the first Welcome through, and that one was taken by the dial.
             Some(Action::Welcomed { .. }) | None => {}
@@ -151,12 +166,13 @@ fn broken(error: WireError) -> SessionEnd {
 }
 
 impl Live {
-    pub(super) fn new(wire: Wire, session: Session) -> Self {
+    pub(super) fn new(wire: Wire, session: Session, answers: &Arc<Answers>) -> Self {
         let heart = Heart::of(&wire);
         Self {
             wire,
             session,
             heart,
+            asked: Asked::new(answers),
         }
     }
 

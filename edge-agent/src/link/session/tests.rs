@@ -208,3 +208,22 @@ fn unknown_messages_are_tolerated_and_garbage_ends_the_session() {
     let garbage = session.received(Bytes::from_static(&[0xff; 9]), now);
     assert!(matches!(garbage, Some(Action::End(SessionEnd::Lost(_)))));
 }
+
+#[test]
+fn an_operators_ask_is_passed_on_and_one_before_the_welcome_ends_the_session() {
+    let now = Instant::now();
+    let ask = HardExampleAsk { id: 7, what: None };
+    let asked = || body(downlink::Body::HardExampleAsk(ask.clone()));
+    let (mut early, _) = begin(now);
+    assert!(matches!(early.received(asked(), now), Some(Action::End(_))));
+    let mut session = live(now);
+    assert_eq!(
+        session.received(asked(), now),
+        Some(Action::Asked(ask.clone()))
+    );
+    assert_eq!(
+        session.deadline(),
+        None,
+        "nothing has to be acknowledged for it"
+    );
+}

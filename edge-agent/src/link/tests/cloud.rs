@@ -11,8 +11,8 @@ use millwright_identity::{
 use millwright_proto::Digest;
 use millwright_proto::frame::{self, PROTOCOL, PROTOCOL_VERSION};
 use millwright_proto::link::{
-    Ack, BlobRequest, BlobResponse, Desired, Downlink, Stream, Uplink, Watermark, Welcome,
-    blob_response, downlink, uplink,
+    Ack, BlobRequest, BlobResponse, Desired, Downlink, HardExampleAsk, Stream, Uplink, Watermark,
+    Welcome, blob_response, downlink, uplink,
 };
 use quinn::crypto::rustls::QuicServerConfig;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -34,6 +34,8 @@ struct Books {
     counted: Vec<u64>,
     /// Cut one session after so many records, without acknowledging the last one.
     cut_after: Option<usize>,
+    /// How many records had come when the answer to an operator came.
+    answered_after: Option<usize>,
 }
 
 pub(super) struct Cloud {
@@ -89,6 +91,11 @@ impl Cloud {
 
     pub(super) fn client_tls(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.client)
+    }
+
+    /// How many records had come when the answer to an operator came.
+    pub(super) fn answered_after(&self) -> Option<usize> {
+        self.books.lock().unwrap().answered_after
     }
 
     pub(super) fn counted(&self) -> Vec<u64> {
@@ -282,11 +289,16 @@ async fn session(mut peer: Peer, books: Arc<Mutex<Books>>) {
                 }],
                 ..Welcome::default()
             }),
-            uplink::Body::Applied(_) => downlink::Body::Desired(Desired {
-                generation: 1,
-                digest: Some(Digest::of(DESIRED).into()),
-                document: Bytes::from_static(DESIRED),
-            }),
+            uplink::Body::Applied(_) => {
+                // An operator asks as soon as there is a session.
+                let ask = HardExampleAsk { id: 1, what: None };
+                peer.send(downlink::Body::HardExampleAsk(ask)).await;
+                downlink::Body::Desired(Desired {
+                    generation: 1,
+                    digest: Some(Digest::of(DESIRED).into()),
+                    document: Bytes::from_static(DESIRED),
+                })
+            }
             uplink::Body::Record(record) => {
                 let mut books = books.lock().unwrap();
                 assert_eq!(record.first, books.through + 1);
@@ -303,6 +315,11 @@ async fn session(mut peer: Peer, books: Arc<Mutex<Books>>) {
                 })
             }
             uplink::Body::Gap(gap) => panic!("nothing was lost: {gap:?}"),
+            uplink::Body::HardExampleAnswer(_) => {
+                let mut books = books.lock().unwrap();
+                books.answered_after = Some(books.counted.len());
+                continue;
+            }
         };
         peer.send(answer).await;
     }
