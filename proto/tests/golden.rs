@@ -4,6 +4,8 @@
 //! changed number or type shows. The files never change: a message that gains a field keeps its old
 //! file and gets one more. A failure of the first test prints the bytes as they are now.
 
+#[path = "golden/hard_examples.rs"]
+mod hard_examples;
 #[path = "golden/samples.rs"]
 mod samples;
 

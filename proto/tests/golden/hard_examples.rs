@@ -6,11 +6,11 @@ use millwright_proto::link::{
     uplink,
 };
 
-use super::{Sample, digest, down, up};
+use crate::samples::{Sample, digest, down, up};
 
 const EXAMPLE: &str = "1790000000000-00000012";
 
-pub(super) fn samples() -> Vec<Sample> {
+pub(crate) fn samples() -> Vec<Sample> {
     let list = link::HardExampleListAsk {
         pipeline: "gate".to_owned(),
         after_pipeline: "gate".to_owned(),

@@ -1,8 +1,5 @@
 //! One value of every message, with something in every field.
 
-#[path = "hard_examples.rs"]
-mod hard_examples;
-
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -13,6 +10,8 @@ use millwright_proto::link::{
     self, Downlink, Uplink, blob_response, downlink, renew_response, uplink,
 };
 use prost::Message;
+
+use crate::hard_examples;
 
 /// A message with the name of its golden file.
 pub(crate) struct Sample {
@@ -57,11 +56,11 @@ impl Sample {
     }
 }
 
-fn up(name: &'static str, body: uplink::Body) -> Sample {
+pub(crate) fn up(name: &'static str, body: uplink::Body) -> Sample {
     other(name, Uplink { body: Some(body) })
 }
 
-fn down(name: &'static str, body: downlink::Body) -> Sample {
+pub(crate) fn down(name: &'static str, body: downlink::Body) -> Sample {
     other(name, Downlink { body: Some(body) })
 }
 
@@ -76,7 +75,7 @@ fn sixteen(byte: u8) -> Bytes {
     vec![byte; 16].into()
 }
 
-fn digest(of: &str) -> Option<link::Digest> {
+pub(crate) fn digest(of: &str) -> Option<link::Digest> {
     Some(Digest::of(of.as_bytes()).into())
 }
 
