@@ -31,9 +31,7 @@ pub use store::{New, Store};
 pub enum Reason {
     /// The model was not sure.
     LowConfidence,
-    /// A shadow version said something else.
-    Disagreement,
-    /// The model's inputs drift.
+    /// Inputs or outputs of the model drift.
     Drift,
 }
 

@@ -25,7 +25,6 @@ pub mod files;
 mod gauge;
 mod http;
 mod intake;
-mod interest;
 mod item;
 pub mod message;
 mod mqtt;
@@ -56,7 +55,6 @@ use crate::status::ask::wall_ms;
 use cloud::Admitted;
 use gauge::Gauge;
 pub use gauge::PipelineFacts;
-pub use interest::Interest;
 use push::Doors;
 use show::Show;
 
@@ -82,7 +80,6 @@ pub struct Parts {
 #[derive(Clone, Debug, Default)]
 pub struct PipelineTable {
     doors: Doors,
-    interest: Interest,
     /// Bounded by [`files::PIPELINES_MAX`]. Held for one look or change.
     gauges: Arc<Mutex<BTreeMap<PipelineName, Gauge>>>,
     /// As many as one desired state names. Held for one look or change.
@@ -125,12 +122,6 @@ impl PipelineTable {
     fn lock_refused(&self) -> MutexGuard<'_, Vec<PipelineFacts>> {
         // Nothing panics while it is held.
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where drift and disagreement are told.
-    #[must_use]
-    pub fn interest(&self) -> Interest {
-        self.interest.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PipelineName, Gauge>> {

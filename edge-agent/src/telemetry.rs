@@ -170,6 +170,14 @@ impl Recorder {
         told.collect()
     }
 
+    /// Whether `model` drifts from its profile now.
+    #[must_use]
+    pub fn drifts(&self, model: &ModelVersion) -> bool {
+        let state = self.state();
+        let watch = state.watches.get(model);
+        watch.is_some_and(DriftWatch::is_drifting)
+    }
+
     /// Counts time in which `model` had a ready worker.
     pub fn ready(&self, model: &ModelVersion, time: Duration) {
         let ready_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

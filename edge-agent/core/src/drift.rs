@@ -102,6 +102,12 @@ impl DriftWatch {
         }
     }
 
+    /// Whether an episode that began has not ended yet.
+    #[must_use]
+    pub fn is_drifting(&self) -> bool {
+        self.episode
+    }
+
     /// Every distribution as it was judged last, in the order of the profile. One that was never judged says how many
     /// samples it has.
     #[must_use]

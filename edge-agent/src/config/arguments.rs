@@ -168,10 +168,10 @@ pub struct RunArguments {
 #[derive(Clone, Debug, Default, Args)]
 pub struct NodeArguments {
     /// Where the agent keeps its state. Default: /var/lib/millwright
-    #[arg(long, env = "EDGE_AGENT_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "EDGE_AGENT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// The configuration file the agent runs with, when it has one.
-    #[arg(long, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "EDGE_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 

@@ -283,8 +283,8 @@ impl Assembly<'_> {
 
     fn keep(&mut self, rules: &millwright_pipeline::HardExamples) -> Option<Outlet> {
         let root = self.parts.hard_examples.clone()?;
-        let interest = self.parts.table.interest();
-        let (keeper, examples) = sinks::kept::keeper(rules.clone(), interest);
+        let models = self.parts.models.clone();
+        let (keeper, examples) = sinks::kept::keeper(rules.clone(), models);
         let (name, rules) = (self.pipeline.name().clone(), rules.clone());
         let gauge = self.gauge.clone();
         self.ends

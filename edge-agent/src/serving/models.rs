@@ -325,6 +325,11 @@ impl ActiveModels {
         }
     }
 
+    /// Whether inputs or outputs of `model` are no longer what its profile says.
+    pub fn drifts(&self, model: &ModelVersion) -> bool {
+        self.shared.recorder.drifts(model)
+    }
+
     /// The replaced worker, for a request that goes on with a sequence which began there.
     fn pinned(&self, model: &ModelName, input: &InferInput) -> Option<Arc<Worker>> {
         let sequence = input.sequence.as_ref().filter(|sequence| !sequence.start)?;

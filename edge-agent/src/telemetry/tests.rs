@@ -60,6 +60,8 @@ fn drift_is_told_when_it_begins_and_a_model_that_is_withdrawn_is_no_longer_watch
     };
     assert_eq!((what.len(), what[0].name.as_str()), (1, "pressure"));
     assert_eq!(recorder.drift()[0].differences.len(), 4);
+    assert!(recorder.drifts(&model));
     recorder.baseline(&model, None);
     assert!(recorder.drift().is_empty());
+    assert!(!recorder.drifts(&model));
 }

@@ -234,12 +234,18 @@ fn sink(sink: &Sink) -> String {
             webhook.timeout_ms
         ),
         Sink::HardExamples(kept) => {
-            let below = match kept.confidence_below {
-                Some(below) => format!("Inputs answered with a confidence below {below}"),
-                None => "Inputs that a shadow version or a drift alarm asks for".to_owned(),
+            let drifting = "inputs that come while the model drifts from its profile";
+            let which = match (kept.confidence_below, kept.drift) {
+                (Some(below), true) => {
+                    format!("Inputs answered with a confidence below {below}, and {drifting},")
+                }
+                (Some(below), false) => {
+                    format!("Inputs answered with a confidence below {below}")
+                }
+                (None, _) => drifting.replacen('i', "I", 1),
             };
             format!(
-                "{below} are kept on this node's disk, at most {} MiB and {} a minute; the oldest give way.",
+                "{which} are kept on this node's disk, at most {} MiB and {} a minute; the oldest give way.",
                 kept.quota_mib, kept.per_minute
             )
         }

@@ -145,6 +145,11 @@ fn values_of_topics_that_cannot_be_meant_are_refused_with_what_to_write() {
             "quotaMib: 0",
             ["sinks[2].hardExamples.quotaMib", "1 to 65536"],
         ),
+        (
+            "confidenceBelow: 0.6",
+            "drift: false",
+            ["sinks[2].hardExamples", "keeps nothing"],
+        ),
     ] {
         check_refused(FUSION, from, to, &words);
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use millwright_tests::agent::{AgentOptions, Trial};
 use millwright_tests::infer::{InferClient, Input};
+use millwright_tests::operator::at_the_box_ok;
 use millwright_tests::packages::{copy_tree, zoo};
 use millwright_tests::program;
 use millwright_tests::wait::until;
@@ -84,7 +85,7 @@ spec:
   preprocess: {{sensors: {{scale: profile}}}}
   model: pump-numbers
   backPressure: {{policy: block, queue: {ROWS}}}
-  sinks: [{{webhook: {{url: '{url}', retries: 4}}}}]
+  sinks: [{{webhook: {{url: '{url}', retries: 4}}}}, {{hardExamples: {{}}}}]
 "
     )
 }
@@ -151,6 +152,7 @@ async fn rows_are_scaled_by_the_profile_for_the_model_and_judged_by_it_as_they_c
     }
     // The other results are of no interest.
     tokio::spawn(async move { while results.recv().await.is_some() {} });
+    ensure!(kept(&trial)?.is_empty(), "nothing drifts yet");
     push(&trial, QUARTERS.len()..ROWS).await?;
     until("a verdict about every field", DEADLINE, async || {
         let told = verdicts(&client).await?;
@@ -164,7 +166,25 @@ async fn rows_are_scaled_by_the_profile_for_the_model_and_judged_by_it_as_they_c
             ensure!(verdict == if off { "3" } else { "1" }, "{told:?}");
         }
         Ok(())
+    })?;
+
+    push(&trial, 0..1).await?;
+    let kept = until("a kept row", DEADLINE, async || {
+        let kept = kept(&trial)?;
+        Ok((!kept.is_empty()).then_some(kept))
     })
+    .await?;
+    ensure!(kept.iter().all(|one| one["reason"] == "drift"), "{kept:?}");
+    Ok(())
+}
+
+/// What `edge-agent hard-examples` lists.
+fn kept(trial: &Trial) -> Result<Vec<Value>> {
+    let listed = at_the_box_ok(
+        trial.data_directory(),
+        &["hard-examples", "list", "-o", "json"],
+    )?;
+    Ok(serde_json::from_str(&listed)?)
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::super::gauge::{Count, Gauge, Part};
 use super::super::item::Content;
 use super::super::outcome::{Answer, Outcome};
 use crate::hard_examples::{New, Reason, Store};
-use crate::pipeline::interest::Interest;
+use crate::serving::models::ActiveModels;
 use crate::status::ask::wall_ms;
 
 /// Examples that wait for the disk: each may hold a picture.
@@ -31,7 +31,7 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(in crate::pipeline) struct Keeper {
     rules: HardExamples,
-    interest: Interest,
+    models: ActiveModels,
     /// Examples that may still be kept in the minute that ends at the instant.
     minute: (u32, Option<Instant>),
     examples: mpsc::Sender<Hard>,
@@ -58,12 +58,12 @@ enum Input {
 /// A picker, and where its examples wait for [`write()`].
 pub(in crate::pipeline) fn keeper(
     rules: HardExamples,
-    interest: Interest,
+    models: ActiveModels,
 ) -> (Keeper, mpsc::Receiver<Hard>) {
     let (examples, waiting) = mpsc::channel(EXAMPLES_WAITING_MAX);
     let keeper = Keeper {
         rules,
-        interest,
+        models,
         minute: (0, None),
         examples,
     };
@@ -96,11 +96,8 @@ impl Keeper {
     }
 
     fn reason(&self, answer: &Answer) -> Option<Reason> {
-        let asked = self.interest.of(&answer.model.model);
-        match asked {
-            Some(Reason::Disagreement) if self.rules.disagreement => return asked,
-            Some(Reason::Drift) if self.rules.drift => return asked,
-            Some(_) | None => {}
+        if self.rules.drift && self.models.drifts(&answer.model) {
+            return Some(Reason::Drift);
         }
         let below = self.rules.confidence_below?;
         let unsure = answer

@@ -76,6 +76,12 @@ fn check_kept(field: &str, kept: &HardExamples) -> Checked {
             "must be a finite number",
         );
     }
+    if kept.confidence_below.is_none() && !kept.drift {
+        return refuse(
+            field,
+            "keeps nothing: give `confidenceBelow`, or leave `drift` out",
+        );
+    }
     within(&format!("{field}.quotaMib"), kept.quota_mib, 1..=65_536)?;
     within(&format!("{field}.perMinute"), kept.per_minute, 1..=600)
 }
