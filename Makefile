@@ -20,7 +20,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: ## Fetch and check what tests and demo need: ONNX Runtime, models, an MQTT broker, a Python with clients
-	@tests/setup/setup.sh base models zoo matrix python-tests
+	@tests/setup/setup.sh base models zoo matrix python-tests promtool
 	@tests/setup/broker.sh
 
 demo: ## Run the main job end to end, on real input (KEEP=1 leaves it running, UDP=blocked blocks QUIC for one node)
@@ -59,7 +59,7 @@ cross: ## Build the agent for ARM64 and run one inference with it under emulatio
 	cross/smoke.sh
 
 bench: ## Run the benchmarks against their peers; results go to benches/results
-	@tests/setup/setup.sh base models
+	@tests/setup/setup.sh base models zoo
 	cargo build --release --workspace --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/millwright-benches"
 

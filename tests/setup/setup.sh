@@ -6,7 +6,7 @@
 #   zoo                   models of other makers (target/zoo), out of three Python packages that are not installed
 #   matrix                operator models of Debian's libonnx-testdata (target/matrix), with what ONNX Runtime gives for them
 #   python-tests          what the cases written in Python need, in the same target/venv
-#   promtool              judges the pages for Prometheus, where apt-get is; optional, so never a failure
+#   promtool              judges the pages for Prometheus, where its Debian package can be had; optional, so never a failure
 #   mosquitto             an MQTT broker, where it may be installed; optional, so never a failure
 #   onnxruntime-x86_64    the runtime of one architecture, whatever this machine is
 #   onnxruntime-aarch64   (target/onnxruntime/<architecture>/libonnxruntime.so.1.31.1)
@@ -67,6 +67,14 @@ install_debian() {
     >"$target/setup/apt.log" 2>&1 || rc=1
   if [ "$own" = yes ]; then rm -f "$policy"; fi
   [ "$rc" = 0 ] || { tail -5 "$target/setup/apt.log" >&2; return 1; }
+}
+
+# unpack_debian PACKAGE DIRECTORY: its files, in DIRECTORY/PACKAGE. Nothing is installed, so that nobody has to be root
+# where the package lists are there.
+unpack_debian() {
+  (cd "$2" && { apt-get download -qq "$1" ||
+    { [ "$(id -u)" = 0 ] && retry apt-get update -qq && retry apt-get download -qq "$1"; }; }) \
+    >"$target/setup/apt.log" 2>&1 && dpkg-deb -x "$2/$1"_*.deb "$2/$1"
 }
 
 usable_python() {
@@ -178,25 +186,21 @@ matrix() {
   say "fetching the operator models of libonnx-testdata"
   local unpacked
   unpacked=$(mktemp -d "$target/setup/wheels.XXXXXX")
-  # Unpacked only: nothing is installed, so that nobody has to be root where the package lists are there.
-  (cd "$unpacked" && { apt-get download -qq libonnx-testdata ||
-    { [ "$(id -u)" = 0 ] && retry apt-get update -qq && retry apt-get download -qq libonnx-testdata; }; }) \
-    >"$target/setup/apt.log" 2>&1 || { tail -5 "$target/setup/apt.log" >&2; fail "could not fetch the Debian package libonnx-testdata"; }
-  dpkg-deb -x "$unpacked"/libonnx-testdata_*.deb "$unpacked/files"
-  "$venv/bin/python" -W ignore "$models/matrix.py" "$unpacked/files/usr/share/libonnx-testdata/data" "$target/matrix" \
+  unpack_debian libonnx-testdata "$unpacked" ||
+    { tail -5 "$target/setup/apt.log" >&2; fail "could not fetch the Debian package libonnx-testdata"; }
+  "$venv/bin/python" -W ignore "$models/matrix.py" "$unpacked/libonnx-testdata/usr/share/libonnx-testdata/data" "$target/matrix" \
     >"$target/setup/matrix.log" 2>&1 || { tail -5 "$target/setup/matrix.log" >&2; fail "could not lay out the operator models"; }
   rm -r "$unpacked"
   finish
 }
 
-# Unpacked and not installed: it is wanted for one program of 48 MB. The benchmarks look for it in the same place.
+# The benchmarks look for it in the same place.
 promtool() {
-  local peers=$target/peers
-  if [ -x "$peers/prometheus/usr/bin/promtool" ]; then return; fi
-  mkdir -p "$peers"
-  if command -v apt-get >/dev/null && (cd "$peers" && retry apt-get download -qq prometheus) &&
-    dpkg -x "$peers"/prometheus_*.deb "$peers/prometheus"; then return; fi
-  say "no promtool (Debian's package prometheus): the unit tests check the same rules"
+  if [ -x "$target/peers/prometheus/usr/bin/promtool" ]; then return; fi
+  say "fetching promtool, of Debian's package prometheus"
+  mkdir -p "$target/peers"
+  unpack_debian prometheus "$target/peers" ||
+    say "no promtool (Debian's package prometheus): only the unit tests check the rules of metrics"
 }
 
 mosquitto() {
