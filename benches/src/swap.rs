@@ -1,18 +1,24 @@
 //! P13: what requests notice of a model update: 200 requests a second, at fixed times and whatever became of the one
-//! before, while a real cloud rolls the other version out to a real agent again and again.
+//! before, while a real cloud rolls the other version out to a real agent again and again. The model is a real one that
+//! takes far less than the time between two requests: one that takes milliseconds shows when a small machine is full.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use millwright_tests::agent::AgentOptions;
-use millwright_tests::fleet::{Fleet, sensor_rows};
+use millwright_tests::fleet::{Fleet, ROLLOUT_TIMEOUT};
 use millwright_tests::infer::{InferClient, Input, quantile};
-use millwright_tests::packages::Package;
+use millwright_tests::packages::{copy_tree, zoo};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::results::Results;
 
-const MODEL: &str = "shuttle-anomaly";
+/// A small network over six numbers.
+const MODEL: &str = "pump-numbers";
+
+/// Two versions of it that differ in nothing else.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.0.1"];
 
 /// Between two requests: 200 a second.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -35,22 +41,26 @@ pub(crate) async fn run(repeats: usize) -> Result<Results> {
         "swap",
         "P13: under 200 requests/s, 0 failed and 0 slower than twice the p99 before the update",
     );
-    let fleet = Fleet::with_model(AgentOptions::quick()?).await?;
+    let fleet = Fleet::start(AgentOptions::quick()?).await?;
+    for version in VERSIONS {
+        publish(&fleet, version)?;
+    }
+    roll_out(&fleet, VERSIONS[0])?;
     let client = fleet.client()?;
-    let row = sensor_rows(1)?;
+    let row = Input {
+        name: "sensors".to_owned(),
+        shape: vec![1, 6],
+        values: vec![0.3, -0.2, 1.1, 0.0, -0.7, 0.5],
+    };
     for repeat in 0..repeats {
         println!("swap: repeat {} of {repeats}", repeat + 1);
-        let next = if repeat % 2 == 0 {
-            Package::ShuttleAnomaly2
-        } else {
-            Package::ShuttleAnomaly1
-        };
+        let next = VERSIONS[(repeat + 1) % 2];
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let generator = tokio::spawn(generate(client.clone(), row.clone(), stopped));
         tokio::time::sleep(BEFORE).await;
         let begun = Instant::now();
         // It drives the command line, which blocks.
-        tokio::task::block_in_place(|| fleet.roll_out(next))?;
+        tokio::task::block_in_place(|| roll_out(&fleet, next))?;
         let ended = Instant::now();
         // Sent only when nobody listens any more.
         let _ = stop.send(());
@@ -58,6 +68,28 @@ pub(crate) async fn run(repeats: usize) -> Result<Results> {
         count(&mut results, &samples, begun, ended)?;
     }
     Ok(results)
+}
+
+fn publish(fleet: &Fleet, version: &str) -> Result<()> {
+    let package = fleet.directory().join(version);
+    copy_tree(&zoo(MODEL)?, &package)?;
+    let manifest = package.join("model.yaml");
+    let mut text: Value = serde_json::from_slice(&std::fs::read(&manifest)?)?;
+    text["metadata"]["version"] = json!(version);
+    std::fs::write(&manifest, text.to_string())?;
+    fleet.cloud.publish_directory(&package)
+}
+
+fn roll_out(fleet: &Fleet, version: &str) -> Result<()> {
+    fleet.cloud.apply(&format!(
+        "apiVersion: millwright/v1\nkind: ModelDeployment\nmetadata: {{name: {MODEL}}}\n\
+         spec: {{model: {MODEL}, version: {version}, strategy: {{proveForSeconds: 1}}}}\n"
+    ))?;
+    let words = ["rollout", "status", "--deployment", MODEL, "--timeout"];
+    fleet
+        .cloud
+        .fleetctl(&[&words[..], &[ROLLOUT_TIMEOUT]].concat())?;
+    Ok(())
 }
 
 /// Sends requests at fixed times until it is told to stop.
