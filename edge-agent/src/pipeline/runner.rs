@@ -4,15 +4,16 @@
 //! made for a version that was replaced before it was asked. An input that kills its worker twice is given up.
 
 mod again;
+mod look;
 mod profile;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use edge_vision::decode::DecodeError;
-use edge_vision::{Decode, Decoded, Element, Frame, NamedTensor, Region, Values, annotate};
+use edge_vision::{Decoded, Element, Frame, NamedTensor, Region, Values, annotate};
 use millwright_pipeline::{Pipeline, Policy};
-use millwright_proto::ids::ModelName;
+use millwright_proto::ids::ModelVersion;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -45,13 +46,14 @@ const JPEG_QUALITY: u8 = 80;
 /// Runs one pipeline's model.
 pub(super) struct Runner {
     name: String,
-    model: ModelName,
     policy: Policy,
+    pipeline: Pipeline,
     preparation: Arc<Preparation>,
     profiles: Profiles,
-    decode: Option<Decode>,
     mask: Arc<Vec<Region>>,
     models: ActiveModels,
+    /// The version that inputs were last held against.
+    looked_at: Option<ModelVersion>,
     queue: Queue<Item>,
     gauge: Gauge,
     sinks: Sinks,
@@ -82,13 +84,13 @@ impl Runner {
         let preparation = Arc::new(Preparation::of(pipeline));
         Self {
             name: pipeline.name().to_string(),
-            model: pipeline.spec.model.clone(),
             policy: pipeline.policy(),
             profiles: Profiles::of(&preparation),
             preparation,
-            decode: pipeline.spec.decode.clone(),
             mask: Arc::new(pipeline.spec.mask.clone()),
+            pipeline: pipeline.clone(),
             models,
+            looked_at: None,
             queue,
             gauge,
             sinks,
@@ -132,20 +134,6 @@ impl Runner {
         true
     }
 
-    /// Whether the model has a ready worker, which is told too.
-    fn model_is_ready(&self) -> bool {
-        match self.models.find(&self.model, None) {
-            Ok(_) => {
-                self.gauge.well(Part::Model);
-                true
-            }
-            Err(error) => {
-                self.gauge.trouble(Part::Model, &error.to_string());
-                false
-            }
-        }
-    }
-
     /// Waits a little; `false` when the agent ends.
     async fn pause(&mut self) -> bool {
         tokio::select! {
@@ -186,7 +174,7 @@ impl Runner {
         let mut deadly_tries = 0;
         let mut swapped_tries = 0;
         loop {
-            let error = match self.models.find(&self.model, None) {
+            let error = match self.models.find(&self.pipeline.spec.model, None) {
                 Ok(worker) => {
                     self.gauge.well(Part::Model);
                     let began = Instant::now();
@@ -229,9 +217,12 @@ impl Runner {
         prepared: &Prepared,
         preprocess: Duration,
     ) -> Result<models::Answer, InferError> {
-        let asked = self
-            .models
-            .infer_observed(&self.model, None, &prepared.input, preprocess);
+        let asked = self.models.infer_observed(
+            &self.pipeline.spec.model,
+            None,
+            &prepared.input,
+            preprocess,
+        );
         let answer = asked.await?;
         if let Some(picture) = &prepared.picture {
             self.models
@@ -246,7 +237,7 @@ impl Runner {
 
     /// Whether another version answers now than the one an input was made for.
     fn is_other_now(&self, worker: &Arc<Worker>) -> bool {
-        let now = self.models.find(&self.model, None);
+        let now = self.models.find(&self.pipeline.spec.model, None);
         now.is_ok_and(|now| now.model() != worker.model())
     }
 
@@ -311,7 +302,7 @@ impl Runner {
         let Answered { prepared, answer } = answered;
         let began = Instant::now();
         let placement = prepared.picture.as_ref().map(|picture| &picture.placement);
-        let decoded = match &self.decode {
+        let decoded = match &self.pipeline.spec.decode {
             None => None,
             Some(decode) => match decode.apply(&named(answer.output()), placement) {
                 Ok(decoded) => Some(Arc::new(decoded)),
@@ -386,7 +377,7 @@ impl Runner {
             "an input was not answered: {message}"
         );
         Outcome {
-            json: outcome::failed(&self.name, echo, &self.model, class, message),
+            json: outcome::failed(&self.name, echo, &self.pipeline.spec.model, class, message),
             answer: None,
             content,
         }

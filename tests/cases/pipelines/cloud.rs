@@ -8,6 +8,7 @@ use fleet_api::{Node, NodePipelineStatus, Pipeline, PipelineState, Resource};
 use millwright_tests::agent::AgentOptions;
 use millwright_tests::fleet::Fleet;
 use millwright_tests::operator::status;
+use millwright_tests::packages::Package;
 use millwright_tests::program;
 use millwright_tests::wait::until;
 use serde_json::Value;
@@ -204,13 +205,27 @@ async fn a_pipeline_that_cannot_be_meant_or_reaches_for_the_agents_files_is_refu
     fleet.cloud.fleetctl(&["apply", "-f", &path])?;
     let told = await_state(&fleet, "gate", PipelineState::SourceUnreachable).await?;
     ensure!(told.message.contains("127.0.0.1:1"), "{}", told.message);
+    Ok(())
+}
 
-    // Before any input comes it is said that nothing would answer one.
-    let idle = "apiVersion: millwright/v1\nkind: Pipeline\nmetadata: {name: gate}\n\
-                spec: {model: faces, source: {push: {}}}\n";
-    std::fs::write(&file, idle)?;
-    fleet.cloud.fleetctl(&["apply", "-f", &path])?;
+#[tokio::test(flavor = "multi_thread")]
+async fn before_any_input_comes_it_is_said_that_none_would_be_answered() -> Result<()> {
+    let fleet = Fleet::start(AgentOptions::quick()?).await?;
+    fleet.connected(DEADLINE).await?;
+    let gate = |spec: &str| {
+        fleet.cloud.apply(&format!(
+            "apiVersion: millwright/v1\nkind: Pipeline\nmetadata: {{name: gate}}\nspec: {{{spec}}}\n"
+        ))
+    };
+    gate("model: faces, source: {push: {}}")?;
     let told = await_state(&fleet, "gate", PipelineState::WaitingForModel).await?;
     ensure!(told.message.contains("faces"), "{}", told.message);
+
+    fleet.roll_out(Package::ShuttleAnomaly1)?;
+    gate(
+        "model: shuttle-anomaly, source: {push: {payload: image}}, preprocess: {image: {size: [64, 64]}}",
+    )?;
+    let told = await_state(&fleet, "gate", PipelineState::Unfit).await?;
+    ensure!(told.message.contains("sensors"), "{}", told.message);
     Ok(())
 }
