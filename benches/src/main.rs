@@ -33,9 +33,6 @@ struct Arguments {
     /// Repeats of every measurement, ours and the peer's in turn.
     #[arg(long, default_value_t = 5)]
     repeats: usize,
-    /// Runs our outbox in this process: what the outbox benchmark starts.
-    #[arg(long, hide = true, num_args = 3)]
-    record: Vec<String>,
     /// Serves the camera page with real frames at this address: what `make page-pictures` looks at.
     #[arg(long, value_name = "ADDRESS:PORT")]
     page: Option<std::net::SocketAddr>,
@@ -66,9 +63,6 @@ enum Bench {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if !arguments.record.is_empty() {
-        return outbox::record(&arguments.record).await;
-    }
     if let Some(address) = arguments.page {
         return vision::serve_page(address).await;
     }

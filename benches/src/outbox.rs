@@ -1,12 +1,12 @@
 //! P6: the durable outbox beside SQLite, redb and plain sled: records a second with 16 writers, the disk
 //! a week offline takes, reopening after kill -9, memory.
 //!
-//! Every store runs in a process of its own ([`recorder`] for ours, `benches/peers/stores` for the others),
+//! Every store runs in a process of its own (`millwright-outbox-recorder` for ours, `benches/peers/stores` for the others),
 //! so that memory is counted apart and a kill is a kill. Rates are measured on the disk of the temporary
 //! directory. The week is written to memory where there is some: its bytes are the same, and 604,800 syncs
 //! of a disk per store would take the day.
 
-mod recorder;
+mod report;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,14 +14,9 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use millwright_tests::checkout;
-use serde::{Deserialize, Serialize};
 
 use crate::results::Results;
-
-pub(crate) use recorder::run as record;
-
-/// Bytes of a record.
-const RECORD_BYTES: u64 = 200;
+use report::{RECORD_BYTES, Report};
 
 /// A record a second for seven days.
 const WEEK_RECORDS: u64 = 7 * 24 * 3_600;
@@ -41,16 +36,6 @@ const STORES: [&str; 6] = [
 
 /// Reopening and the week do not depend on grouping.
 const PLAIN: [&str; 4] = ["outbox", "sqlite", "redb", "sled"];
-
-/// What a store's process prints.
-#[derive(Debug, Deserialize, Serialize)]
-struct Report {
-    open_ms: f64,
-    records: u64,
-    seconds: f64,
-    rss_kib: u64,
-    rss_max_kib: u64,
-}
 
 pub(crate) fn run(repeats: usize) -> Result<Results> {
     let mut results = Results::new(
@@ -152,10 +137,8 @@ fn peers() -> Result<PathBuf> {
 fn start(peers: &Path, store: &str, mode: &str, directory: &Path, number: u64) -> Result<Child> {
     let mut command = match store {
         "outbox" => {
-            let mut own =
-                Command::new(std::env::current_exe().context("finding the running program")?);
-            own.arg("--record");
-            own
+            let own = std::env::current_exe().context("finding the running program")?;
+            Command::new(own.with_file_name("millwright-outbox-recorder"))
         }
         peer => {
             let mut command = Command::new(peers);
@@ -170,7 +153,9 @@ fn start(peers: &Path, store: &str, mode: &str, directory: &Path, number: u64) -
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("starting {store}"))
+        .with_context(|| {
+            format!("starting {store}: is it built (cargo build --release --workspace --bins)?")
+        })
 }
 
 fn report(process: &mut Child) -> Result<Report> {

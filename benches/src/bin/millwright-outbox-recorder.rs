@@ -1,4 +1,8 @@
-//! Our outbox in a process of its own, with the modes and the report of `benches/peers/stores`.
+//! Our outbox in a program of its own, with the modes and the report of `benches/peers/stores`: memory that is counted is
+//! that of the outbox then, and not of everything else that the benches are made of.
+
+#[path = "../outbox/report.rs"]
+mod report;
 
 use std::io::Read;
 use std::path::Path;
@@ -10,14 +14,16 @@ use bytes::Bytes;
 use edge_agent::store::{Outbox, OutboxLimits};
 use edge_core::outbox::Stream;
 
-use super::{RECORD_BYTES, Report};
+use report::{RECORD_BYTES, Report};
 
 const WRITERS: u64 = 16;
 
 /// Runs one mode and prints what came of it.
-pub(crate) async fn run(arguments: &[String]) -> Result<()> {
-    let [mode, directory, number] = arguments else {
-        bail!("--record wants MODE DIRECTORY NUMBER");
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, directory, number] = arguments.as_slice() else {
+        bail!("millwright-benches starts this: it wants MODE DIRECTORY NUMBER");
     };
     let number: u64 = number.parse().context("reading NUMBER")?;
     #[allow(
