@@ -31,6 +31,8 @@ pub use store::{New, Store};
 pub enum Reason {
     /// The model was not sure.
     LowConfidence,
+    /// A shadow said something else.
+    Disagreement,
     /// Inputs or outputs of the model drift.
     Drift,
 }

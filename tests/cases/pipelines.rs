@@ -6,6 +6,7 @@ mod files;
 mod fusion;
 mod hard;
 mod scaled;
+mod shadow;
 
 use std::path::Path;
 use std::time::Duration;

@@ -30,7 +30,7 @@ pub struct HardExample {
     pub id: String,
     /// `model@version` that answered.
     pub model: String,
-    /// `lowConfidence`, `drift`.
+    /// `lowConfidence`, `disagreement`, `drift`.
     pub reason: String,
     /// When it was kept, by the clock of the node.
     pub kept: Timestamp,

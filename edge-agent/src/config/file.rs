@@ -260,6 +260,7 @@ impl Mqtt {
                 }),
                 preprocess: None,
                 model: source.model.clone(),
+                shadow: None,
                 decode: None,
                 sinks: vec![Sink::Mqtt(MqttSink {
                     topic: source.result_topic.clone(),

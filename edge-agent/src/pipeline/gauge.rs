@@ -37,6 +37,10 @@ pub struct PipelineFacts {
     pub undelivered: u64,
     /// Hard examples kept since the agent started.
     pub kept: u64,
+    /// Model inputs that a shadow answered, too.
+    pub compared: u64,
+    /// Those of them on which it said something else.
+    pub disagreed: u64,
 }
 
 /// What is counted.
@@ -48,6 +52,8 @@ pub(super) enum Count {
     Failed,
     Undelivered,
     Kept,
+    Compared,
+    Disagreed,
 }
 
 /// Whose state it is.
@@ -71,7 +77,7 @@ const PARTS: [(Part, &str); 4] = [
     (Part::Sink, "sinkFailing"),
 ];
 
-const COUNTS: usize = 6;
+const COUNTS: usize = 8;
 
 /// Takes and tells how one pipeline is doing. A cheap handle.
 #[derive(Clone, Debug)]
@@ -158,6 +164,8 @@ impl Gauge {
             failed: count(Count::Failed),
             undelivered: count(Count::Undelivered),
             kept: count(Count::Kept),
+            compared: count(Count::Compared),
+            disagreed: count(Count::Disagreed),
         }
     }
 

@@ -8,7 +8,7 @@ use super::message::Echo;
 use super::mqtt::Ticket;
 
 /// What a model is to see, as far as that is known without the model.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Content {
     /// A JPEG or PNG file.
     Picture(Bytes),

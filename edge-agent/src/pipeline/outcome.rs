@@ -21,7 +21,7 @@ use super::message::{Echo, Output, outputs};
 use crate::worker::InferOutput;
 
 /// What came of one input.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outcome {
     /// The result as it is sent.
     pub(super) json: Bytes,
@@ -32,7 +32,7 @@ pub(super) struct Outcome {
 }
 
 /// What the model said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) model: ModelVersion,
     pub(super) decoded: Option<Arc<Decoded>>,
@@ -81,6 +81,17 @@ enum Said<'a> {
     Raw {
         outputs: std::collections::BTreeMap<&'a str, Output<'a>>,
     },
+}
+
+/// The JSON of an answer, with what a shadow said instead.
+pub(super) fn with_shadow(json: &[u8], model: &ModelVersion, said: &Decoded) -> Bytes {
+    let (name, version) = (&model.model, &model.version);
+    let shadow = serde_json::json!({"model": name, "version": version, "said": said});
+    let mut whole: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(json).unwrap_or_default();
+    whole.insert("shadow".to_owned(), shadow);
+    let bytes = serde_json::to_vec(&whole).expect("texts and numbers are always JSON");
+    bytes.into()
 }
 
 /// The JSON of an answer.

@@ -6,12 +6,13 @@
 mod again;
 mod look;
 mod profile;
+mod result;
+mod shadow;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_vision::decode::DecodeError;
-use edge_vision::{Decoded, Element, Frame, NamedTensor, Region, Values, annotate};
+use edge_vision::Region;
 use millwright_pipeline::{Pipeline, Policy};
 use millwright_proto::ids::ModelVersion;
 use tokio::sync::watch;
@@ -20,16 +21,16 @@ use tokio::time::Instant;
 use super::gauge::{Count, Gauge, Part};
 use super::item::{Content, Fate, Item};
 use super::message::Echo;
-use super::outcome::{self, Answer, Outcome};
 use super::prepare::{Preparation, PrepareError, Prepared, Taker};
 use super::queue::Queue;
 use super::show::Show;
 use super::sinks::Sinks;
 use super::stopped;
 use crate::serving::models::{self, ActiveModels};
-use crate::worker::{InferError, InferOutput, Worker};
+use crate::worker::{InferError, Worker};
 use again::is_final;
 use profile::Profiles;
+use shadow::Shadow;
 
 /// Time between two tries while a model has no ready worker. Loading one takes about a second.
 const READY_RETRY: Duration = Duration::from_millis(200);
@@ -56,6 +57,7 @@ pub(super) struct Runner {
     looked_at: Option<ModelVersion>,
     queue: Queue<Item>,
     gauge: Gauge,
+    shadow: Option<Shadow>,
     sinks: Sinks,
     show: Show,
     stop: watch::Receiver<bool>,
@@ -88,6 +90,7 @@ impl Runner {
             profiles: Profiles::of(&preparation),
             preparation,
             mask: Arc::new(pipeline.spec.mask.clone()),
+            shadow: Shadow::of(pipeline, &models, &gauge),
             pipeline: pipeline.clone(),
             models,
             looked_at: None,
@@ -112,6 +115,9 @@ impl Runner {
                 tokio::select! {
                     biased;
                     () = stopped(&mut stop) => return,
+                    disputed = shadow::disputed(&mut self.shadow) => {
+                        self.sinks.keep_disputed(&disputed);
+                    }
                     item = self.queue.take() => break item,
                     () = tokio::time::sleep(MODEL_LOOK_EVERY) => {}
                 }
@@ -153,6 +159,8 @@ impl Runner {
             received,
             receipts,
         } = item;
+        let shadow = self.shadow.as_ref();
+        let glimpse = shadow.and_then(|shadow| shadow.glimpse(&answered.as_ref().ok()?.prepared));
         let outcome = match answered {
             Ok(answered) => self.outcome(content, &echo, received, answered).await,
             Err(failure) => self.failure(content, &echo, &failure),
@@ -165,6 +173,9 @@ impl Runner {
             Fate::Answered => Count::Answered,
             Fate::Failed | Fate::Dropped => Count::Failed,
         });
+        if let (Some(shadow), Some(glimpse)) = (&mut self.shadow, glimpse) {
+            shadow.ask(glimpse, &outcome);
+        }
         self.sinks.deliver(outcome).await;
         receipts.settle(fate).await;
     }
@@ -291,108 +302,4 @@ impl Runner {
                 }
             })
     }
-
-    async fn outcome(
-        &mut self,
-        content: Content,
-        echo: &Echo,
-        received: Instant,
-        answered: Answered,
-    ) -> Outcome {
-        let Answered { prepared, answer } = answered;
-        let began = Instant::now();
-        let placement = prepared.picture.as_ref().map(|picture| &picture.placement);
-        let decoded = match &self.pipeline.spec.decode {
-            None => None,
-            Some(decode) => match decode.apply(&named(answer.output()), placement) {
-                Ok(decoded) => Some(Arc::new(decoded)),
-                Err(error) => {
-                    self.misread(&error);
-                    let failure = Failure {
-                        class: "decode",
-                        message: error.to_string(),
-                        echo: prepared.echo,
-                    };
-                    return self.failure(content, echo, &failure);
-                }
-            },
-        };
-        let output = answer.decoded(models::Decoded {
-            postprocess: began.elapsed(),
-            confidence: decoded.as_deref().and_then(Decoded::confidence),
-            class: decoded.as_deref().and_then(outcome::class),
-        });
-        let echo = prepared.echo.as_ref().unwrap_or(echo);
-        let latency = received.elapsed();
-        let json = outcome::answered(&self.name, echo, &output, decoded.as_deref(), latency);
-        let (frame, quality) = prepared.picture.map(|p| (p.frame, p.quality)).unzip();
-        let drawn = self.draw(frame.as_ref(), decoded.as_ref()).await;
-        self.show
-            .answer(&output, decoded.clone(), drawn.clone(), latency, quality);
-        Outcome {
-            json,
-            content,
-            answer: Some(Answer {
-                confidence: outcome::confidence(&output, decoded.as_deref()),
-                model: output.model,
-                decoded,
-                frame,
-                drawn,
-            }),
-        }
-    }
-
-    fn misread(&self, error: &DecodeError) {
-        if !matches!(error, DecodeError::NotFinite { .. }) {
-            self.gauge.trouble(Part::Fit, &error.to_string());
-        }
-    }
-
-    /// The picture with boxes, if somebody will look at it.
-    async fn draw(
-        &self,
-        frame: Option<&Frame>,
-        decoded: Option<&Arc<Decoded>>,
-    ) -> Option<bytes::Bytes> {
-        let frame = frame?;
-        if !self.show.wants_picture() && !self.sinks.want_picture(decoded.map(Arc::as_ref)) {
-            return None;
-        }
-        let (mut frame, decoded) = (frame.clone(), decoded.cloned());
-        let drawing = tokio::task::spawn_blocking(move || {
-            if let Some(decoded) = decoded {
-                annotate(&mut frame, &decoded);
-            }
-            frame.encode_jpeg(JPEG_QUALITY).into()
-        });
-        drawing.await.ok()
-    }
-
-    fn failure(&self, content: Content, echo: &Echo, failure: &Failure) -> Outcome {
-        let echo = failure.echo.as_ref().unwrap_or(echo);
-        let Failure { class, message, .. } = failure;
-        tracing::debug!(
-            pipeline = self.name,
-            class,
-            "an input was not answered: {message}"
-        );
-        Outcome {
-            json: outcome::failed(&self.name, echo, &self.pipeline.spec.model, class, message),
-            answer: None,
-            content,
-        }
-    }
-}
-
-/// Outputs as the decoders read them.
-fn named(output: &InferOutput) -> Vec<NamedTensor<'_>> {
-    let tensors = output.tensors.iter().filter_map(|tensor| {
-        let element = Element::named(tensor.datatype.as_str())?;
-        Some(NamedTensor {
-            name: &tensor.name,
-            shape: &tensor.shape,
-            data: Values::Le(element, &tensor.data),
-        })
-    });
-    tensors.collect()
 }

@@ -123,6 +123,17 @@ impl Sinks {
             }
         }
     }
+
+    /// Keeps an input on which the shadow said something else, where that is wanted.
+    pub(super) fn keep_disputed(&mut self, outcome: &Outcome) {
+        for outlet in &mut self.outlets {
+            if let Outlet::Kept(keeper) = outlet
+                && !keeper.offer_disputed(outcome)
+            {
+                self.gauge.count(Count::Undelivered);
+            }
+        }
+    }
 }
 
 /// Tells how a sink is doing that works on its own.

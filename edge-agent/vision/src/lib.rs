@@ -12,6 +12,7 @@
 //!
 //! Coordinates are continuous: a frame of width `w` spans `0.0..w`, the middle of its first pixel is at 0.5.
 
+mod agreement;
 pub mod annotate;
 pub mod decode;
 pub mod decoded;

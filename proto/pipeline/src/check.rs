@@ -45,6 +45,7 @@ impl Pipeline {
             self.back_pressure(),
             self.input(),
             self.decode(),
+            self.shadow(),
             sinks::check(&self.spec),
             self.mask(),
         ];
@@ -108,6 +109,25 @@ impl Pipeline {
         decode
             .check()
             .or_else(|error| refuse("spec.decode", format!("is not right: {error}")))
+    }
+
+    fn shadow(&self) -> Checked {
+        let Some(shadow) = &self.spec.shadow else {
+            return Ok(());
+        };
+        if shadow.model == self.spec.model {
+            return refuse(
+                "spec.shadow.model",
+                "is the model that answers: write the name of another one",
+            );
+        }
+        if self.spec.decode.is_none() {
+            return refuse(
+                "spec.decode",
+                "is missing: what two models say is compared after decoding; `decode: raw` compares the numbers",
+            );
+        }
+        within("spec.shadow.everyMs", shadow.every_ms, 0..=3_600_000)
     }
 
     fn mask(&self) -> Checked {

@@ -80,6 +80,9 @@ pub struct Spec {
     pub preprocess: Option<Preprocess>,
     /// The model that gets them, in the version that is active on the node.
     pub model: ModelName,
+    /// Another model that sees some of the inputs, too: a candidate, before anybody trusts it. Default: none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// What its outputs mean. Default: nothing is read into them, results have them as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode: Option<Decode>,
@@ -92,6 +95,23 @@ pub struct Spec {
     /// Parts of every picture that are covered before it is shown, sent or kept; the model sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mask: Vec<Region>,
+}
+
+/// A model beside the one that answers. What it says goes nowhere; whether it agrees is counted, and an input on which it
+/// does not is a hard example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shadow {
+    /// Its name, in the version that is active on the node.
+    pub model: ModelName,
+    /// At most one input per so many milliseconds is given to it, and never one before it has answered the last; 0: every
+    /// one that finds it free. Default 1000.
+    #[serde(default = "shadow_every_ms")]
+    pub every_ms: u32,
+}
+
+const fn shadow_every_ms() -> u32 {
+    1000
 }
 
 /// Which nodes. Everything given must hold; nothing given selects every node.

@@ -26,7 +26,9 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use document::{ApiVersion, BackPressure, Kind, Metadata, Pipeline, Policy, Selector, Spec};
+pub use document::{
+    ApiVersion, BackPressure, Kind, Metadata, Pipeline, Policy, Selector, Shadow, Spec,
+};
 pub use edge_vision::{Decode, Region};
 pub use error::PipelineError;
 pub use paths::{NamedPath, Use};

@@ -18,6 +18,13 @@ impl Pipeline {
             self.spec.model
         ));
         told.push(decode(self.spec.decode.as_ref()));
+        told.extend(self.spec.shadow.as_ref().map(|shadow| {
+            format!(
+                "The model `{}` sees some of the inputs too, at most one every {} ms; what it says goes nowhere, and whether it \
+                 agrees is counted.",
+                shadow.model, shadow.every_ms
+            )
+        }));
         told.extend(self.spec.sinks.iter().map(sink));
         if self.spec.sinks.is_empty() {
             told.push(
@@ -234,19 +241,20 @@ fn sink(sink: &Sink) -> String {
             webhook.timeout_ms
         ),
         Sink::HardExamples(kept) => {
-            let drifting = "inputs that come while the model drifts from its profile";
-            let which = match (kept.confidence_below, kept.drift) {
-                (Some(below), true) => {
-                    format!("Inputs answered with a confidence below {below}, and {drifting},")
-                }
-                (Some(below), false) => {
-                    format!("Inputs answered with a confidence below {below}")
-                }
-                (None, _) => drifting.replacen('i', "I", 1),
-            };
+            let below = kept.confidence_below;
+            let below = below.map(|below| format!("answered with a confidence below {below}"));
+            let drift = kept
+                .drift
+                .then(|| "that come while the model drifts from its profile".to_owned());
+            let disagreement = kept
+                .disagreement
+                .then(|| "on which a shadow disagrees".to_owned());
+            let which: Vec<String> = [below, drift, disagreement].into_iter().flatten().collect();
             format!(
-                "{which} are kept on this node's disk, at most {} MiB and {} a minute; the oldest give way.",
-                kept.quota_mib, kept.per_minute
+                "Inputs {} are kept on this node's disk, at most {} MiB and {} a minute; the oldest give way.",
+                which.join(", or "),
+                kept.quota_mib,
+                kept.per_minute
             )
         }
     }

@@ -88,6 +88,8 @@ pub struct HardExamples {
     /// Answers with less confidence than this are hard. Default: none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence_below: Option<f64>,
+    /// Inputs on which the pipeline's shadow says something else are kept. Default true.
+    pub disagreement: bool,
     /// Inputs that come while the model's inputs or outputs drift from the profile of its package are kept. Default true.
     pub drift: bool,
     /// Mebibytes on disk; the oldest give way. 1 to 65536. Default 256.
@@ -108,6 +110,7 @@ impl Default for HardExamples {
     fn default() -> Self {
         Self {
             confidence_below: None,
+            disagreement: true,
             drift: true,
             quota_mib: 256,
             per_minute: 12,

@@ -147,11 +147,32 @@ fn values_of_topics_that_cannot_be_meant_are_refused_with_what_to_write() {
         ),
         (
             "confidenceBelow: 0.6",
-            "drift: false",
+            "drift: false, disagreement: false",
             ["sinks[2].hardExamples", "keeps nothing"],
         ),
     ] {
         check_refused(FUSION, from, to, &words);
+    }
+}
+
+#[test]
+fn a_shadow_that_nothing_can_be_compared_with_is_refused() {
+    let base = "apiVersion: millwright/v1\nkind: Pipeline\nmetadata: {name: line}\n\
+                spec: {source: {push: {}}, model: a, decode: raw, shadow: {model: b}}\n";
+    let fine = parse(base).unwrap();
+    assert_eq!(fine.spec.shadow.as_ref().unwrap().every_ms, 1000);
+    let told = fine.sentences().join(" ");
+    assert!(told.contains("`b` sees some of the inputs too"), "{told}");
+    for (from, to, words) in [
+        ("model: b", "model: a", ["spec.shadow.model", "another one"]),
+        ("decode: raw, ", "", ["spec.decode", "`decode: raw`"]),
+        (
+            "{model: b}",
+            "{model: b, everyMs: 3600001}",
+            ["spec.shadow.everyMs", "0 to 3600000"],
+        ),
+    ] {
+        check_refused(base, from, to, &words);
     }
 }
 

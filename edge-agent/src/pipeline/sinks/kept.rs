@@ -79,6 +79,20 @@ impl Keeper {
         let Some(reason) = self.reason(answer) else {
             return true;
         };
+        self.keep(outcome, answer, reason)
+    }
+
+    /// Keeps an input on which a shadow said something else, if that is wanted; `false` as for [`Self::offer`].
+    pub(super) fn offer_disputed(&mut self, outcome: &Outcome) -> bool {
+        match &outcome.answer {
+            Some(answer) if self.rules.disagreement => {
+                self.keep(outcome, answer, Reason::Disagreement)
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    fn keep(&mut self, outcome: &Outcome, answer: &Answer, reason: Reason) -> bool {
         if !self.may_keep(Instant::now()) {
             return true;
         }

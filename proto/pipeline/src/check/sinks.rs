@@ -76,10 +76,10 @@ fn check_kept(field: &str, kept: &HardExamples) -> Checked {
             "must be a finite number",
         );
     }
-    if kept.confidence_below.is_none() && !kept.drift {
+    if kept.confidence_below.is_none() && !kept.drift && !kept.disagreement {
         return refuse(
             field,
-            "keeps nothing: give `confidenceBelow`, or leave `drift` out",
+            "keeps nothing: give `confidenceBelow`, or leave `drift` or `disagreement` out",
         );
     }
     within(&format!("{field}.quotaMib"), kept.quota_mib, 1..=65_536)?;
