@@ -12,6 +12,9 @@ use crate::support::{host, package, sensor_rows, spec_edited};
 
 const CLIENTS: usize = 16;
 
+/// Tries to find every request waiting. A second one is seldom needed.
+const TRIES_MAX: usize = 50;
+
 /// The longest there may be: nobody is left out because a machine is slow.
 const JOINED: &str = "  batching: {maxRows: 64, maxDelayUs: 100000}\n  golden:\n";
 
@@ -82,15 +85,16 @@ async fn a_client_that_gives_up_takes_nothing_from_the_others() {
     let worker = sensors().await;
     let alone = crate::support::worker("1.0.0").await;
     let inputs: Vec<InferInput> = (0..4).map(rows_of).collect();
-    // Polled once, so that they run and wait, then dropped.
-    let mut given_up: Vec<_> = inputs
-        .iter()
-        .map(|input| Box::pin(worker.infer(input)))
-        .collect();
-    for request in &mut given_up {
-        assert!(request.now_or_never().is_none());
-    }
-    drop(given_up);
+    // Polled once, so that they run and wait, then dropped. One may be answered while it is polled, when this thread loses
+    // its processor in between: then again.
+    let wait = |_| {
+        let requests = inputs.iter().map(|input| Box::pin(worker.infer(input)));
+        let mut requests: Vec<_> = requests.collect();
+        requests
+            .iter_mut()
+            .all(|request| request.now_or_never().is_none())
+    };
+    assert!((0..TRIES_MAX).any(wait), "no request ever waits");
     for (input, answer) in inputs.iter().zip(at_once(&worker, &inputs).await) {
         let expected = alone.infer(input).await.unwrap();
         assert_eq!(answer.unwrap().tensors, expected.tensors);

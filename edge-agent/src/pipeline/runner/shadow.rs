@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use edge_vision::{Decode, Placement};
+use edge_vision::{Decode, Decoded, Placement};
 use millwright_pipeline::Pipeline;
-use millwright_proto::ids::ModelName;
+use millwright_proto::ids::{ModelName, ModelVersion};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -70,13 +70,25 @@ impl Shadow {
         })
     }
 
-    /// Asks it, and compares with what was said.
+    /// Asks it, and compares with what was said; with nothing said there is nothing to compare.
     pub(super) fn ask(&mut self, glimpse: Glimpse, outcome: &Outcome) {
+        let answer = outcome.answer.as_ref();
+        let Some(own) = answer.and_then(|answer| answer.decoded.clone()) else {
+            return;
+        };
         self.free_at = Instant::now() + self.every;
         let (models, model) = (self.models.clone(), self.model.clone());
         let (decode, outcome) = (self.decode.clone(), outcome.clone());
-        self.asked
-            .spawn(async move { compare(&models, &model, &decode, &glimpse, outcome).await });
+        self.asked.spawn(async move {
+            match answer_of(&models, &model, &decode, &glimpse).await {
+                Ok((_, said)) if own.agrees_with(&said) => Compared::Agreed,
+                Ok((model, said)) => {
+                    let json = outcome::with_shadow(&outcome.json, &model, &said);
+                    Compared::Disagreed(Box::new(Outcome { json, ..outcome }))
+                }
+                Err(problem) => Compared::Unanswered(problem),
+            }
+        });
     }
 
     /// The next input on which it disagreed. Safe to cancel.
@@ -117,33 +129,22 @@ pub(super) async fn disputed(shadow: &mut Option<Shadow>) -> Outcome {
     }
 }
 
-async fn compare(
+/// What the shadow says, and in which version.
+async fn answer_of(
     models: &ActiveModels,
     model: &ModelName,
     decode: &Decode,
     glimpse: &Glimpse,
-    mut outcome: Outcome,
-) -> Compared {
+) -> Result<(ModelVersion, Decoded), String> {
     let asked = models.infer_observed(model, None, &glimpse.input, Duration::ZERO);
-    let answer = match asked.await {
-        Ok(answer) => answer,
-        Err(error) => return Compared::Unanswered(error.to_string()),
-    };
+    let answer = asked.await.map_err(|error| error.to_string())?;
     let began = Instant::now();
-    let said = match decode.apply(&named(answer.output()), glimpse.placement.as_ref()) {
-        Ok(said) => said,
-        Err(error) => return Compared::Unanswered(error.to_string()),
-    };
+    let said = decode.apply(&named(answer.output()), glimpse.placement.as_ref());
+    let said = said.map_err(|error| error.to_string())?;
     let output = answer.decoded(models::Decoded {
         postprocess: began.elapsed(),
         confidence: said.confidence(),
         class: outcome::class(&said),
     });
-    let own = outcome.answer.as_ref();
-    let own = own.and_then(|answer| answer.decoded.as_deref());
-    if own.is_none_or(|own| own.agrees_with(&said)) {
-        return Compared::Agreed;
-    }
-    outcome.json = outcome::with_shadow(&outcome.json, &output.model, &said);
-    Compared::Disagreed(Box::new(outcome))
+    Ok((output.model, said))
 }
