@@ -85,6 +85,7 @@ async fn a_crash_and_a_standstill_are_noticed_named_and_mended() -> Result<()> {
             2,
             Duration::from_millis(2),
         );
+        load.until_another_answer(DEADLINE).await?;
         until("another worker", DEADLINE, async || {
             let workers = workers(fleet.agent.pid()?)?;
             if workers.contains(&worker.as_raw_nonzero().get()) {
@@ -97,12 +98,10 @@ async fn a_crash_and_a_standstill_are_noticed_named_and_mended() -> Result<()> {
             Ok(the_only_worker(&fleet)?.filter(|other| *other != worker))
         })
         .await?;
-        until_answers(&client).await?;
-        let report = load.stop().await?;
-        ensure!(
-            report.answered() > 0,
-            "nothing was answered around {signal:?}"
-        );
+        load.until_another_answer(DEADLINE)
+            .await
+            .with_context(|| format!("the line stopped at {signal:?}"))?;
+        load.stop().await?;
         until_event(&fleet, &words).await?;
     }
     Ok(())

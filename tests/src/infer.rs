@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use tokio::task::JoinSet;
+
+use crate::wait::until;
 
 /// A request that takes longer has failed: the line has moved on.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -237,6 +239,7 @@ fn decode(body: &[u8], header_length: usize) -> Result<Reply> {
 /// Requests that keep coming until they are stopped.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
     senders: JoinSet<LoadReport>,
 }
 
@@ -278,10 +281,11 @@ impl Load {
         pause: Duration,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..senders {
             let (client, model, inputs) = (client.clone(), model.to_owned(), inputs.to_vec());
-            let stop = Arc::clone(&stop);
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
             tasks.spawn(async move {
                 let mut report = LoadReport::default();
                 while !stop.load(Ordering::SeqCst) {
@@ -294,6 +298,7 @@ impl Load {
                                 .entry(reply.version)
                                 .or_default()
                                 .push(latency_ms);
+                            answered.fetch_add(1, Ordering::SeqCst);
                         }
                         Err(error) => report.failures.push(format!("{error:#}")),
                     }
@@ -304,8 +309,21 @@ impl Load {
         }
         Self {
             stop,
+            answered,
             senders: tasks,
         }
+    }
+
+    /// Waits until one more of its requests than now has been answered.
+    ///
+    /// # Errors
+    /// When none is answered within `limit`.
+    pub async fn until_another_answer(&self, limit: Duration) -> Result<()> {
+        let before = self.answered.load(Ordering::SeqCst);
+        until("another answer to the load", limit, async || {
+            Ok((self.answered.load(Ordering::SeqCst) > before).then_some(()))
+        })
+        .await
     }
 
     /// Stops sending, waits for the last answers and tells what became of them all.
