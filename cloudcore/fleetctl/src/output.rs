@@ -3,6 +3,7 @@
 //! Nothing is coloured, so `NO_COLOR` and a redirected stdout change nothing.
 
 mod page;
+pub(crate) mod progress;
 mod table;
 
 use std::io::{self, Write};

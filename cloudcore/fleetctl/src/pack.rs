@@ -30,7 +30,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use millwright_package::probe::{Measured, Ready};
 use millwright_package::{Datatype, MANIFEST_FILE, Manifest, SigningKey};
 use millwright_proto::ids::ModelVersion;
@@ -314,13 +314,9 @@ impl<'a> Build<'a> {
     }
 }
 
-/// What is being done, on stderr; hidden by itself when nobody looks.
+/// What is being done.
 fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {human_pos}/{human_len}");
-    let bar = ProgressBar::new(0);
+    let bar = crate::output::progress::bar(0, "{spinner} {msg} {wide_bar} {human_pos}/{human_len}");
     bar.enable_steady_tick(TICK);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    bar
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use fleet_api::{Model, ModelSpec, ModelVersion, ModelVersionSpec, PackageFile, Resource};
-use indicatif::{ProgressBar, ProgressStyle};
 use millwright_package::{FileEntry, KeyHint, signer_hint};
 use thiserror::Error;
 
@@ -14,6 +13,7 @@ use super::model::trust_keys;
 use crate::client::{Client, ClientError, Mode, Upload};
 use crate::exit::Exit;
 use crate::output::bytes;
+use crate::output::progress::transfer;
 use crate::package::PackageDirectory;
 
 /// Arguments of `model push`.
@@ -164,7 +164,7 @@ async fn upload_missing(package: &PackageDirectory, client: &Client) -> anyhow::
         }
     }
     let total: u64 = missing.iter().map(|entry| entry.size_bytes).sum();
-    let progress = progress(total);
+    let progress = transfer(total);
     for entry in &missing {
         progress.set_message(entry.path.to_string());
         let path = package.path_of(&entry.path);
@@ -185,16 +185,6 @@ async fn upload_missing(package: &PackageDirectory, client: &Client) -> anyhow::
         bytes(total)
     );
     Ok(())
-}
-
-/// A bar on stderr; hidden by itself when nobody looks.
-fn progress(total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
-    let bar = ProgressBar::new(total);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 async fn create_model(

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use fleet_api::{HARD_EXAMPLES_FETCHED_MAX, HardExample, HardExamplePiece, HardExampleRef};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use millwright_proto::Digest;
 use millwright_proto::hard_example::{FILE_BYTES_MAX, is_name_of};
 use tempfile::NamedTempFile;
@@ -15,6 +15,7 @@ use super::{FetchArgs, all};
 use crate::client::{Arrival, Client, ClientError};
 use crate::exit::Exit;
 use crate::output::bytes;
+use crate::output::progress::transfer;
 
 /// Why files did not come, beside refusals of cloudcore and of the node.
 #[derive(Debug, Error)]
@@ -68,7 +69,7 @@ pub(super) async fn run(
     listed.retain(|example| !is_there(&args.out, example));
     let mut fetch = Fetch {
         directory: &args.out,
-        progress: progress(listed.iter().map(|example| example.bytes).sum()),
+        progress: transfer(listed.iter().map(|example| example.bytes).sum()),
         fetched: (0, 0),
         missing: Vec::new(),
     };
@@ -255,16 +256,6 @@ fn damaged(file: &str, what: &'static str) -> FetchError {
     FetchError::Damaged {
         file: file.to_owned(),
         what,
-    }
-}
-
-/// A bar on stderr; hidden by itself when nobody looks.
-fn progress(total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
-    let bar = ProgressBar::new(total);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
 
