@@ -81,14 +81,8 @@ fn publish(fleet: &Fleet, version: &str) -> Result<()> {
 }
 
 fn roll_out(fleet: &Fleet, version: &str) -> Result<()> {
-    fleet.cloud.apply(&format!(
-        "apiVersion: millwright/v1\nkind: ModelDeployment\nmetadata: {{name: {MODEL}}}\n\
-         spec: {{model: {MODEL}, version: {version}, strategy: {{proveForSeconds: 1}}}}\n"
-    ))?;
-    let words = ["rollout", "status", "--deployment", MODEL, "--timeout"];
-    fleet
-        .cloud
-        .fleetctl(&[&words[..], &[ROLLOUT_TIMEOUT]].concat())?;
+    fleet.cloud.deploy_version(MODEL, version)?;
+    fleet.cloud.await_rollout_of(MODEL, ROLLOUT_TIMEOUT)?;
     Ok(())
 }
 

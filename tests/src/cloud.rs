@@ -239,7 +239,14 @@ impl Cloud {
     /// # Errors
     /// When fleetctl refuses.
     pub fn deploy(&self, package: Package) -> Result<()> {
-        let (model, version) = (package.model(), package.version());
+        self.deploy_version(package.model(), package.version())
+    }
+
+    /// As [`Self::deploy`], of a model that is no [`Package`].
+    ///
+    /// # Errors
+    /// When fleetctl refuses.
+    pub fn deploy_version(&self, model: &str, version: &str) -> Result<()> {
         self.apply(&format!(
             "apiVersion: millwright/v1\nkind: ModelDeployment\nmetadata: {{name: {model}}}\n\
              spec: {{model: {model}, version: {version}, strategy: {{proveForSeconds: 1}}}}\n"
@@ -252,14 +259,16 @@ impl Cloud {
     /// # Errors
     /// When it fails or takes longer than `timeout` (for example `60s`).
     pub fn await_rollout(&self, package: Package, timeout: &str) -> Result<String> {
-        self.fleetctl(&[
-            "rollout",
-            "status",
-            "--deployment",
-            package.model(),
-            "--timeout",
-            timeout,
-        ])
+        self.await_rollout_of(package.model(), timeout)
+    }
+
+    /// As [`Self::await_rollout`], of a model that is no [`Package`].
+    ///
+    /// # Errors
+    /// When it fails or takes longer than `timeout`.
+    pub fn await_rollout_of(&self, model: &str, timeout: &str) -> Result<String> {
+        let words = ["rollout", "status", "--deployment", model];
+        self.fleetctl(&[&words[..], &["--timeout", timeout]].concat())
     }
 
     /// The file that holds the admin's context.

@@ -2,7 +2,7 @@
 //! input is kept.
 
 use anyhow::{Context, Result, ensure};
-use millwright_tests::fleet::{Fleet, SENSORS, sensor_rows};
+use millwright_tests::fleet::{Fleet, ROLLOUT_TIMEOUT, SENSORS, sensor_rows};
 use millwright_tests::infer::{InferClient, Input};
 use millwright_tests::operator::{at_the_box_ok, status};
 use millwright_tests::packages::Package;
@@ -19,16 +19,21 @@ const EACH: usize = 2;
 
 const CANDIDATE: &str = "shuttle-candidate";
 
-const PIPELINE: &str = "apiVersion: millwright/v1
+/// A pipeline that reads `output`, and shows the candidate one input per so many milliseconds.
+fn pipeline(name: &str, every_ms: u32, output: &str) -> String {
+    format!(
+        "apiVersion: millwright/v1
 kind: Pipeline
-metadata: {name: line}
+metadata: {{name: {name}}}
 spec:
-  source: {push: {payload: {csv: {columns: [a, b, c, d, e, f, g, h, i]}}}}
+  source: {{push: {{payload: {{csv: {{columns: [a, b, c, d, e, f, g, h, i]}}}}}}}}
   model: shuttle-anomaly
-  shadow: {model: shuttle-candidate, everyMs: 0}
-  decode: {anomaly: {output: scores, threshold: 0, direction: below}}
-  sinks: [{hardExamples: {}}]
-";
+  shadow: {{model: {CANDIDATE}, everyMs: {every_ms}}}
+  decode: {{anomaly: {{output: {output}, threshold: 0, direction: below}}}}
+  sinks: [{{hardExamples: {{}}}}]
+"
+    )
+}
 
 /// Puts the retrained forest beside the first one, as a model of its own.
 fn deploy_candidate(fleet: &Fleet) -> Result<()> {
@@ -38,14 +43,8 @@ fn deploy_candidate(fleet: &Fleet) -> Result<()> {
     let text = text.replace("name: shuttle-anomaly", &format!("name: {CANDIDATE}"));
     std::fs::write(&manifest, text)?;
     fleet.cloud.publish_directory(&package)?;
-    fleet.cloud.apply(&format!(
-        "apiVersion: millwright/v1\nkind: ModelDeployment\nmetadata: {{name: {CANDIDATE}}}\n\
-         spec: {{model: {CANDIDATE}, version: 2.0.0, strategy: {{proveForSeconds: 1}}}}\n"
-    ))?;
-    let words = ["rollout", "status", "--deployment", CANDIDATE];
-    fleet
-        .cloud
-        .fleetctl(&[&words[..], &["--timeout", "60s"]].concat())?;
+    fleet.cloud.deploy_version(CANDIDATE, "2.0.0")?;
+    fleet.cloud.await_rollout_of(CANDIDATE, ROLLOUT_TIMEOUT)?;
     Ok(())
 }
 
@@ -56,19 +55,24 @@ async fn anomalies(client: &InferClient, model: &str, rows: &Input) -> Result<Ve
     Ok(scores.into_iter().map(|score| score < 0.0).collect())
 }
 
-fn facts(fleet: &Fleet) -> Result<Value> {
-    Ok(status(&fleet.agent.data_directory())?["pipelines"][0].clone())
+/// What the node tells of a pipeline.
+fn facts(fleet: &Fleet, name: &str) -> Result<Value> {
+    let status = status(&fleet.agent.data_directory())?;
+    let pipelines = status["pipelines"].as_array();
+    let own = pipelines.and_then(|all| all.iter().find(|one| one["name"] == name));
+    own.cloned()
+        .with_context(|| format!("no pipeline {name} in {status}"))
 }
 
-/// Sends one row and waits until the shadow has seen it, too.
-async fn push(fleet: &Fleet, row: &[f32], compared: usize) -> Result<()> {
+/// Sends a row and waits until `count` is so many.
+async fn push(fleet: &Fleet, name: &str, row: &[f32], count: (&str, usize)) -> Result<()> {
     let line: Vec<String> = row.iter().map(f32::to_string).collect();
-    let url = format!("http://{}/pipelines/line/push", fleet.agent.http());
+    let url = format!("http://{}/pipelines/{name}/push", fleet.agent.http());
     let sent = reqwest::Client::new().post(url).body(line.join(",") + "\n");
     let answer = sent.send().await?;
     ensure!(answer.status() == 202, "{}", answer.status());
-    until("an answer of the shadow", DEADLINE, async || {
-        Ok((facts(fleet)?["compared"] == compared).then_some(()))
+    until("the count of a row", DEADLINE, async || {
+        Ok((facts(fleet, name)?[count.0] == count.1).then_some(()))
     })
     .await
 }
@@ -76,7 +80,13 @@ async fn push(fleet: &Fleet, row: &[f32], compared: usize) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_input_on_which_the_shadow_disagrees_is_counted_and_kept() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let fleet = Fleet::start(with_pipeline(directory.path(), PIPELINE)?).await?;
+    let mut options = with_pipeline(directory.path(), &pipeline("line", 0, "scores"))?;
+    for (name, every_ms, output) in [("seldom", 3_600_000, "scores"), ("mute", 0, "nothing")] {
+        let file = directory.path().join(name);
+        std::fs::write(&file, pipeline(name, every_ms, output))?;
+        options.pipelines.push(file);
+    }
+    let fleet = Fleet::start(options).await?;
     fleet.roll_out(Package::ShuttleAnomaly1)?;
     deploy_candidate(&fleet)?;
 
@@ -86,28 +96,35 @@ async fn an_input_on_which_the_shadow_disagrees_is_counted_and_kept() -> Result<
     let candidate = anomalies(&client, CANDIDATE, &rows).await?;
     let (alike, different): (Vec<usize>, Vec<usize>) =
         (0..ROWS).partition(|&row| own[row] == candidate[row]);
+    let rows = rows.values.as_chunks::<SENSORS>().0;
+    push(&fleet, "seldom", &rows[0], ("compared", 1)).await?;
+    push(&fleet, "seldom", &rows[1], ("answered", 2)).await?;
+    push(&fleet, "mute", &rows[0], ("failed", 1)).await?;
     let chosen = [&alike[..EACH], &different[..EACH]].concat();
     for (sent, &row) in chosen.iter().enumerate() {
-        let values = rows
-            .values
-            .as_chunks::<SENSORS>()
-            .0
-            .get(row)
-            .context("a row")?;
-        push(&fleet, values, sent + 1).await?;
+        push(&fleet, "line", &rows[row], ("compared", sent + 1)).await?;
     }
 
-    let kept = until("the kept rows", DEADLINE, async || {
-        let facts = facts(&fleet)?;
-        Ok((facts["kept"] == EACH).then_some(facts))
+    let told = until("the kept rows", DEADLINE, async || {
+        let told = facts(&fleet, "line")?;
+        Ok((told["kept"] == EACH).then_some(told))
     })
     .await?;
-    assert_eq!(kept["disagreed"], EACH);
-    assert_eq!(kept["answered"], chosen.len());
+    assert_eq!(told["disagreed"], EACH);
+    assert_eq!(told["answered"], chosen.len());
+    // Once an hour is once; and where nothing was said there is nothing to compare.
+    assert_eq!(facts(&fleet, "seldom")?["compared"], 1);
+    assert_eq!(facts(&fleet, "mute")?["compared"], 0);
+    check_kept(&fleet, &different[..EACH], (&own, &candidate))
+}
+
+/// The kept rows say what each model said of them.
+fn check_kept(fleet: &Fleet, rows: &[usize], (own, candidate): (&[bool], &[bool])) -> Result<()> {
     let data = fleet.agent.data_directory();
-    let listed = at_the_box_ok(&data, &["hard-examples", "list", "-o", "json"])?;
-    let listed: Vec<Value> = serde_json::from_str(&listed)?;
-    for (example, row) in listed.iter().zip(&different) {
+    let list = ["hard-examples", "list", "--pipeline", "line", "-o", "json"];
+    let listed: Vec<Value> = serde_json::from_str(&at_the_box_ok(&data, &list)?)?;
+    assert_eq!(listed.len(), rows.len());
+    for (example, row) in listed.iter().zip(rows) {
         assert_eq!(example["reason"], "disagreement");
         assert_eq!(example["model"], "shuttle-anomaly@1.0.0");
         let result = &example["result"];
@@ -116,6 +133,5 @@ async fn an_input_on_which_the_shadow_disagrees_is_counted_and_kept() -> Result<
         assert_eq!(shadow["model"], CANDIDATE);
         assert_eq!(shadow["said"]["anomaly"], json!(candidate[*row]));
     }
-    assert_eq!(listed.len(), EACH);
     Ok(())
 }
