@@ -46,8 +46,6 @@ const JPEG_QUALITY: u8 = 80;
 
 /// Runs one pipeline's model.
 pub(super) struct Runner {
-    name: String,
-    policy: Policy,
     pipeline: Pipeline,
     preparation: Arc<Preparation>,
     profiles: Profiles,
@@ -85,8 +83,6 @@ impl Runner {
     ) -> Self {
         let preparation = Arc::new(Preparation::of(pipeline));
         Self {
-            name: pipeline.name().to_string(),
-            policy: pipeline.policy(),
             profiles: Profiles::of(&preparation),
             preparation,
             mask: Arc::new(pipeline.spec.mask.clone()),
@@ -108,7 +104,7 @@ impl Runner {
         self.model_is_ready();
         loop {
             // Where old inputs give way to new ones, none is taken before it can be answered.
-            if self.policy != Policy::Block && !self.ready().await {
+            if self.pipeline.policy() != Policy::Block && !self.ready().await {
                 return;
             }
             let item = loop {
@@ -215,7 +211,7 @@ impl Runner {
             if matches!(error, InferError::NotReady(_) | InferError::UnknownModel(_)) {
                 self.gauge.trouble(Part::Model, &error.to_string());
             }
-            tracing::debug!(pipeline = self.name, "an input waits: {error}");
+            tracing::debug!(pipeline = %self.pipeline.name(), "an input waits: {error}");
             if !self.pause().await || !item.receipts.are_current() {
                 return None;
             }

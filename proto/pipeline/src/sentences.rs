@@ -19,10 +19,13 @@ impl Pipeline {
         ));
         told.push(decode(self.spec.decode.as_ref()));
         told.extend(self.spec.shadow.as_ref().map(|shadow| {
+            let often = match shadow.every_ms {
+                0 => "whenever it is free".to_owned(),
+                every_ms => format!("at most one every {every_ms} ms"),
+            };
             format!(
-                "The model `{}` sees some of the inputs too, at most one every {} ms; what it says goes nowhere, and whether it \
-                 agrees is counted.",
-                shadow.model, shadow.every_ms
+                "The model `{}` sees some of the inputs too, {often}; what it says goes nowhere, and whether it agrees is counted.",
+                shadow.model
             )
         }));
         told.extend(self.spec.sinks.iter().map(sink));

@@ -47,7 +47,13 @@ impl Runner {
         });
         let echo = prepared.echo.as_ref().unwrap_or(echo);
         let latency = received.elapsed();
-        let json = outcome::answered(&self.name, echo, &output, decoded.as_deref(), latency);
+        let json = outcome::answered(
+            self.pipeline.name().as_str(),
+            echo,
+            &output,
+            decoded.as_deref(),
+            latency,
+        );
         let (frame, quality) = prepared.picture.map(|p| (p.frame, p.quality)).unzip();
         let drawn = self.draw(frame.as_ref(), decoded.as_ref()).await;
         self.show
@@ -95,12 +101,18 @@ impl Runner {
         let echo = failure.echo.as_ref().unwrap_or(echo);
         let Failure { class, message, .. } = failure;
         tracing::debug!(
-            pipeline = self.name,
+            pipeline = %self.pipeline.name(),
             class,
             "an input was not answered: {message}"
         );
         Outcome {
-            json: outcome::failed(&self.name, echo, &self.pipeline.spec.model, class, message),
+            json: outcome::failed(
+                self.pipeline.name().as_str(),
+                echo,
+                &self.pipeline.spec.model,
+                class,
+                message,
+            ),
             answer: None,
             content,
         }
