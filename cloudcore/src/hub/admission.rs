@@ -17,9 +17,6 @@ use crate::tasks::ingest::Load;
 /// 50 KiB; this many keep two cores busy for a quarter of a second.
 const HANDSHAKES_MAX: usize = 512;
 
-/// Above this many QUIC handshakes a peer must first prove its address (Retry), so that forged ones cost nothing.
-const RETRY_ABOVE: usize = 64;
-
 /// Who waits before the door: a few KiB each.
 const WAITING_MAX: usize = 8_192;
 
@@ -78,11 +75,6 @@ impl Door {
             inside: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             waiting: Arc::default(),
         }
-    }
-
-    /// Whether it is crowded enough to ask for proof of address.
-    pub(super) fn is_crowded(&self) -> bool {
-        HANDSHAKES_MAX - self.inside.available_permits() > RETRY_ABOVE
     }
 
     /// Whether more cannot even wait.

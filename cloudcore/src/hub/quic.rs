@@ -112,8 +112,9 @@ pub(super) async fn accept(hub: Arc<Hub>, endpoint: Endpoint) {
         };
         let Some(incoming) = incoming else { break };
         while connections.try_join_next().is_some() {}
-        if door.is_crowded() && !incoming.remote_address_validated() {
-            // An error means that it is validated already, and then it is accepted next time.
+        if !incoming.remote_address_validated() {
+            // One small packet and no state for whoever only pretends to be there; quinn's first flight and its
+            // repetitions are up to four times as many bytes as a forged packet. It fails only for proven ones.
             drop(incoming.retry());
             continue;
         }

@@ -5,9 +5,10 @@
 //! here are models and a disk. A seed fixes every random number of the agents.
 //!
 //! [`identity`] enrolls, [`agent`] lives, [`wire`] connects, [`storm`] kills cloudcore and measures, [`siege`] attacks
-//! it, [`operator`] watches through the public API.
+//! it, [`forged`] sends it first packets under forged addresses, [`operator`] watches through the public API.
 
 mod agent;
+mod forged;
 mod identity;
 mod operator;
 mod siege;
@@ -54,6 +55,8 @@ enum Command {
     Storm(FleetArguments),
     /// Connect the fleet and let strangers attack cloudcore; fails unless fleet and operator hardly notice
     Siege(FleetArguments),
+    /// Send first packets of QUIC and never another; fails when more than three times their bytes come back
+    Forged(FleetArguments),
 }
 
 #[derive(Args, Clone)]
@@ -130,6 +133,11 @@ async fn run(command: Command) -> Result<()> {
             let siege = siege::run(&arguments.directory, arguments.size()).await?;
             println!("{}", serde_json::to_string_pretty(&siege)?);
             siege.judge()
+        }
+        Command::Forged(arguments) => {
+            let forged = forged::run(&arguments.directory, arguments.size()).await?;
+            println!("{}", serde_json::to_string_pretty(&forged)?);
+            forged.judge()
         }
     }
 }

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, ensure};
 use edge_core::link::Transport;
 use serde::Serialize;
 
-use self::strangers::{Attack, DEAF, Strangers, initials, open};
+pub(crate) use self::strangers::first_packets;
+use self::strangers::{Attack, DEAF, INITIALS, Strangers, open};
 use crate::agent::Numbers;
 use crate::identity::Identity;
 use crate::operator::{Operator, Seen};
@@ -72,7 +73,7 @@ pub(crate) async fn run(directory: &std::path::Path, size: Size) -> Result<Siege
     let pss_kib_before = pss_kib(pid)?;
     let visitor = others.pop().context("no spare node")?;
     let mut attacks = Vec::new();
-    let initials = initials(&fleet, &visitor)?;
+    let initials = Arc::new(first_packets(&fleet, &visitor, INITIALS)?);
     for attack in [Attack::Initials, Attack::Dribble, Attack::Deaf] {
         let strangers = Strangers {
             quic: fleet.cloud.addresses().quic,

@@ -26,8 +26,9 @@ const POWER_UP_MS_PER_THOUSAND: u64 = 4_000;
 /// A fleet that is not connected by then never will be.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(240);
 
-/// How long the operator looks at the quiet fleet, for comparison.
-const QUIET: Duration = Duration::from_secs(5);
+/// How long the operator looks at the quiet fleet, for comparison. Longer than a session takes to prove itself
+/// (`edge_core::link::PROVEN_MS`), as all but the newest of a real fleet have.
+const QUIET: Duration = Duration::from_secs(12);
 
 /// How long the operator goes on looking after everybody is back.
 const AFTERWARDS: Duration = Duration::from_secs(5);

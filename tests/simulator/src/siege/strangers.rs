@@ -21,7 +21,7 @@ use crate::storm::Fleet;
 use crate::wire::Wire;
 
 /// First packets made in advance, each of a connection of its own. Sent again and again: cloudcore forgets.
-const INITIALS: usize = 4_000;
+pub(super) const INITIALS: usize = 4_000;
 
 /// Ports they come from.
 const PORTS: usize = 64;
@@ -112,13 +112,17 @@ impl Strangers {
     }
 }
 
-/// First packets of connections that are never gone on with.
-pub(super) fn initials(fleet: &Fleet, identity: &Identity) -> Result<Arc<Vec<Vec<u8>>>> {
+/// First packets of so many connections that are never gone on with.
+pub(crate) fn first_packets(
+    fleet: &Fleet,
+    identity: &Identity,
+    count: usize,
+) -> Result<Vec<Vec<u8>>> {
     let keys = fleet.plant.dialers.keys(identity)?;
     let target = fleet.cloud.addresses().quic;
     let config = Arc::new(quinn_proto::EndpointConfig::default());
     let mut endpoint = quinn_proto::Endpoint::new(config, None, false, None);
-    let made = (0..INITIALS).map(|_| {
+    let made = (0..count).map(|_| {
         let now = Instant::now();
         let (_, mut connection) = endpoint.connect(now, keys.quic(), target, SERVER_NAME)?;
         let mut packet = Vec::new();
@@ -128,7 +132,7 @@ pub(super) fn initials(fleet: &Fleet, identity: &Identity) -> Result<Arc<Vec<Vec
         );
         Ok(packet)
     });
-    Ok(Arc::new(made.collect::<Result<_>>()?))
+    made.collect()
 }
 
 fn flood(
