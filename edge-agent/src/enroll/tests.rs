@@ -64,9 +64,10 @@ fn a_machine_that_never_enrolled_is_told_how_to() {
 #[tokio::test]
 async fn an_unreachable_cloud_changes_nothing_and_names_the_flag() {
     let dir = tempfile::tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound and not listening: connections are refused, and nobody else gets the port.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let pin = RootPin::of_certificate(
         rcgen::generate_simple_self_signed(vec!["x".to_owned()])
             .unwrap()

@@ -8,12 +8,9 @@ use futures_util::future::join_all;
 use millwright_package::Datatype;
 
 use crate::onnx::write_package;
-use crate::support::{host, package, sensor_rows, spec_edited};
+use crate::support::{go_on, halt, host, package, sensor_rows, spec_edited};
 
 const CLIENTS: usize = 16;
-
-/// Tries to find every request waiting. A second one is seldom needed.
-const TRIES_MAX: usize = 50;
 
 /// The longest there may be: nobody is left out because a machine is slow.
 const JOINED: &str = "  batching: {maxRows: 64, maxDelayUs: 100000}\n  golden:\n";
@@ -42,9 +39,13 @@ fn rows_of(client: usize) -> InferInput {
 
 type Answers = Vec<Result<InferOutput, InferError>>;
 
-/// All at once: every request is made before any is answered.
+/// All at once: every request is made before any is answered, because the worker stands still until then.
 async fn at_once(worker: &Worker, inputs: &[InferInput]) -> Answers {
-    join_all(inputs.iter().map(|input| worker.infer(input))).await
+    let mut answers = join_all(inputs.iter().map(|input| worker.infer(input)));
+    halt(worker);
+    assert!((&mut answers).now_or_never().is_none());
+    go_on(worker);
+    answers.await
 }
 
 #[tokio::test]
@@ -85,16 +86,15 @@ async fn a_client_that_gives_up_takes_nothing_from_the_others() {
     let worker = sensors().await;
     let alone = crate::support::worker("1.0.0").await;
     let inputs: Vec<InferInput> = (0..4).map(rows_of).collect();
-    // Polled once, so that they run and wait, then dropped. One may be answered while it is polled, when this thread loses
-    // its processor in between: then again.
-    let wait = |_| {
-        let requests = inputs.iter().map(|input| Box::pin(worker.infer(input)));
-        let mut requests: Vec<_> = requests.collect();
-        requests
-            .iter_mut()
-            .all(|request| request.now_or_never().is_none())
-    };
-    assert!((0..TRIES_MAX).any(wait), "no request ever waits");
+    // Polled once, so that they run and wait, then dropped.
+    halt(&worker);
+    let requests = inputs.iter().map(|input| Box::pin(worker.infer(input)));
+    let mut requests: Vec<_> = requests.collect();
+    for request in &mut requests {
+        assert!(request.now_or_never().is_none());
+    }
+    drop(requests);
+    go_on(&worker);
     for (input, answer) in inputs.iter().zip(at_once(&worker, &inputs).await) {
         let expected = alone.infer(input).await.unwrap();
         assert_eq!(answer.unwrap().tensors, expected.tensors);

@@ -11,6 +11,7 @@ use edge_agent::worker::{
     WorkerSpec,
 };
 use millwright_package::{Datatype, Manifest};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Longest wait for anything that has no time of its own.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -95,6 +96,20 @@ pub(crate) fn recorder() -> Recorder {
 
 /// Ends a process as the kernel does when memory runs out.
 pub(crate) fn kill(worker: &Worker) {
-    let pid = rustix::process::Pid::from_raw(worker.pid().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    kill_process(process(worker), Signal::KILL).unwrap();
+}
+
+/// Halts every thread of its process. The agent ends a worker that it finds halted, so on a runtime of one thread nothing
+/// may be awaited until the worker goes on.
+pub(crate) fn halt(worker: &Worker) {
+    kill_process(process(worker), Signal::STOP).unwrap();
+    waitid(WaitId::Pid(process(worker)), WaitIdOptions::STOPPED).unwrap();
+}
+
+pub(crate) fn go_on(worker: &Worker) {
+    kill_process(process(worker), Signal::CONT).unwrap();
+}
+
+fn process(worker: &Worker) -> Pid {
+    Pid::from_raw(worker.pid().try_into().unwrap()).unwrap()
 }

@@ -1,6 +1,8 @@
 //! Models of every kind that others made, against what ONNX Runtime in Python gives for them: `tests/models/zoo.py`.
 
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Instant;
 
 use edge_agent::serving::models::ActiveModels;
 use edge_agent::worker::tensor::strings;
@@ -10,7 +12,7 @@ use edge_agent::worker::{
 use millwright_package::Datatype;
 use safetensors::SafeTensors;
 
-use crate::support::{checkout, host, kill, recorder, spec, spec_edited};
+use crate::support::{DEADLINE, checkout, halt, host, kill, recorder, spec, spec_edited};
 
 fn package(name: &str) -> PathBuf {
     let path = checkout().join("target/zoo").join(name);
@@ -210,17 +212,26 @@ async fn a_running_sequence_stays_on_its_worker_through_a_swap() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// Whether a thread of this process sleeps.
+fn sleeps(thread: rustix::process::Pid) -> bool {
+    let path = format!("/proc/self/task/{thread}/stat");
+    std::fs::read_to_string(path).is_ok_and(|stat| stat.contains(") S "))
+}
+
+#[tokio::test]
 async fn a_thread_that_sleeps_on_an_answer_is_woken_when_the_worker_dies() {
     let worker = host().spawn(spec(&package("text-detector"))).await.unwrap();
     let waiting = worker.clone();
-    // Long enough that the thread sleeps when the worker ends.
+    let (tell, told) = mpsc::channel();
+    // It answers nothing, so that the thread sleeps when the worker ends.
+    halt(&worker);
     let thread = std::thread::spawn(move || {
-        let data = vec![0; 4 * 3 * 960 * 960];
+        tell.send(rustix::thread::gettid()).unwrap();
+        let data = vec![0; 4 * 3 * 32 * 32];
         let tensors = [TensorRef {
             name: "x",
             datatype: Datatype::Fp32,
-            shape: &[1, 3, 960, 960],
+            shape: &[1, 3, 32, 32],
             data: &data,
         }];
         let request = Request {
@@ -230,17 +241,15 @@ async fn a_thread_that_sleeps_on_an_answer_is_woken_when_the_worker_dies() {
         };
         waiting.infer_blocking(&request, &mut Call::default())
     });
-    let computing = async {
-        while worker.requests() == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    computing.await;
+    let asks = told.recv_timeout(DEADLINE).unwrap();
+    let began = Instant::now();
+    while worker.requests() == 0 || !sleeps(asks) {
+        assert!(began.elapsed() < DEADLINE, "the thread does not sleep");
+        std::thread::yield_now();
+    }
     kill(&worker);
     let ended = tokio::task::spawn_blocking(|| thread.join().unwrap());
-    let result = tokio::time::timeout(crate::support::DEADLINE, ended)
-        .await
-        .unwrap();
+    let result = tokio::time::timeout(DEADLINE, ended).await.unwrap();
     assert_eq!(
         result.unwrap().unwrap_err(),
         InferError::WorkerEnded(worker.model().clone())

@@ -21,8 +21,8 @@ use crate::message::Event;
 use crate::record::Token;
 use crate::report::{Outcome, Progress};
 
-/// A traced process on a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Only against a hang: a phase is many syncs of a traced process, each slow on a busy disk.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Records appended before a fault, so that there is something to keep.
 const BEFORE: u64 = 50;

@@ -152,6 +152,10 @@ impl Run<'_> {
                 appends: self.dice.usize(1..=24),
                 lost_percent: 5,
             };
+            if self.figures.promised + self.cloud.promised() == 0 {
+                // However slow the machine is, there is a promise to check.
+                self.first_promise(&mut recorder, pace)?;
+            }
             let at = Instant::now() + record;
             let ended = self.drive(&mut recorder, pace, Until::Killed, at)?;
             if ended == Ended::ByItself {
@@ -163,6 +167,15 @@ impl Run<'_> {
             self.cloud.find("the store did not open".to_owned());
         }
         self.end(recorder)
+    }
+
+    fn first_promise(&mut self, recorder: &mut Recorder, pace: Pace) -> Result<()> {
+        let deadline = Instant::now() + OPEN_PATIENCE;
+        let ended = self.drive(recorder, pace, Until::Promised(1), deadline)?;
+        if ended != Ended::Enough {
+            self.cloud.find(format!("nothing was promised: {ended:?}"));
+        }
+        Ok(())
     }
 
     fn drive(

@@ -28,8 +28,8 @@ use crate::record::Token;
 use crate::report::{Outcome, Progress};
 use image::{Image, Sectors};
 
-/// Orders are answered in milliseconds; a busy disk takes its time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Only against a hang: an order is answered in milliseconds, but a phase is many, and a busy disk takes its time.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Most records recorded between two cuts.
 const RECORDED_MAX: u64 = 40;

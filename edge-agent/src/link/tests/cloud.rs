@@ -106,6 +106,11 @@ impl Cloud {
         self.books.lock().unwrap().cut_after = Some(records);
     }
 
+    /// Whether the session was cut that was to be.
+    pub(super) fn has_cut(&self) -> bool {
+        self.books.lock().unwrap().cut_after.is_none()
+    }
+
     /// A listener that answers blob requests only, in bare HTTP/1.1.
     pub(super) async fn serve_blobs_over_http(&self) -> String {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -147,7 +152,10 @@ fn leaf(
 
 async fn serve_quic(endpoint: quinn::Endpoint, books: Arc<Mutex<Books>>) {
     while let Some(incoming) = endpoint.accept().await {
-        let connection = incoming.await.unwrap();
+        // A dial that took too long was given up.
+        let Ok(connection) = incoming.await else {
+            continue;
+        };
         let books = Arc::clone(&books);
         tokio::spawn(async move {
             // A probe opens no stream.

@@ -86,6 +86,8 @@ async fn a_broker_with_tls_gets_name_and_password_once_it_has_proven_who_it_is()
             session: Session::Clean,
         };
         let (_client, mut events) = start_client(&login).unwrap();
+        // Longer than a busy machine takes to shake hands.
+        events.network_options.set_connection_timeout(60);
         let greeted = matches!(
             events.poll().await,
             Ok(Event::Incoming(Incoming::ConnAck(_)))
