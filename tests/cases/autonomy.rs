@@ -169,9 +169,11 @@ async fn a_version_whose_worker_keeps_dying_gives_way_to_the_one_before_it_witho
         Ok((model.state == SlotState::Failed).then_some(()))
     })
     .await?;
-    let events = fleet.cloud.fleetctl(&["events"])?;
-    ensure!(events.contains("RolledBack"), "{events}");
-    Ok(())
+    until("the event in the cloud", DEADLINE, async || {
+        let events = fleet.cloud.fleetctl(&["events"])?;
+        Ok(events.contains("RolledBack").then_some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ const KILLS: usize = 4;
 /// Windows to see between two kills, so that there is something to lose.
 const WINDOWS_BETWEEN: usize = 2;
 
-const WINDOWS_DEADLINE: Duration = Duration::from_secs(30);
+const WINDOWS_DEADLINE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committed_windows_survive_kills_of_the_agent() -> Result<()> {

@@ -137,7 +137,10 @@ async fn resumed(fleet: &Fleet) -> Result<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_resumes_at_a_restarted_cloud_and_a_revoked_one_has_nothing_from_it() -> Result<()>
 {
-    let mut fleet = Fleet::start(AgentOptions::quick()?).await?;
+    let mut options = AgentOptions::quick()?;
+    // It has a ticket of the transport it had a session over.
+    options.cloud.push("transport: quic".to_owned());
+    let mut fleet = Fleet::start(options).await?;
     fleet.connected(CUT_DEADLINE).await?;
     let sessions = |log: &str| log.matches("connected to cloudcore").count();
     fleet.cloud.kill_and_restart().await?;

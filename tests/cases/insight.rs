@@ -134,9 +134,10 @@ async fn a_sensor_that_is_off_is_told_at_the_node_and_in_the_cloud() -> Result<(
 async fn promtool_has_nothing_to_say_about_either_page() -> Result<()> {
     let fleet = Fleet::start(AgentOptions::quick()?).await?;
     deploy_with_profile(&fleet)?;
-    send(&fleet, &every_other(1, 0.0)?).await?;
-    let client = fleet.client()?;
+    let (client, rows) = (fleet.client()?, every_other(1, 0.0)?);
     until("a window with requests", TOLD_DEADLINE, async || {
+        // The page shows one window, for a second.
+        send(&fleet, &rows).await?;
         let (_, page) = client.get("/metrics/summary").await?;
         Ok(page
             .contains("millwright_window_latency_seconds_count")

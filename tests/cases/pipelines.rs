@@ -16,7 +16,7 @@ use millwright_tests::agent::AgentOptions;
 use millwright_tests::infer::InferClient;
 
 /// A model loads in a second, a debug build on a loaded machine takes longer.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Options of an agent that runs `pipeline`.
 fn with_pipeline(directory: &Path, pipeline: &str) -> Result<AgentOptions> {

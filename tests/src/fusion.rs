@@ -123,8 +123,9 @@ fn rows() -> Result<Vec<Row>> {
 pub async fn run(broker: SocketAddr, load: Load) -> Result<Report> {
     let rows = rows()?;
     ensure!(!rows.is_empty(), "there are no rows");
-    let (results, listening) = connect(broker, "fusion-results");
+    let (results, mut listening) = connect(broker, "fusion-results");
     results.subscribe("press/result", QoS::AtMostOnce).await?;
+    subscribed(&mut listening).await?;
     let places = Arc::new(Semaphore::new(
         load.unanswered_max.unwrap_or(Semaphore::MAX_PERMITS / 2),
     ));
@@ -137,6 +138,16 @@ pub async fn run(broker: SocketAddr, load: Load) -> Result<Report> {
         .context("some rows got no answer")?
         .context("the listener panicked")??;
     judge(&rows, load, &sent, &answers)
+}
+
+/// Waits until the broker has confirmed a subscription: what was published before comes to nobody.
+async fn subscribed(events: &mut EventLoop) -> Result<()> {
+    loop {
+        let event = events.poll().await.context("subscribing to the results")?;
+        if matches!(event, Event::Incoming(Incoming::SubAck(_))) {
+            return Ok(());
+        }
+    }
 }
 
 /// Rows that have all their parts.

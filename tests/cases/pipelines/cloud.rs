@@ -32,7 +32,7 @@ spec:
   source: {{push: {{payload: {{json: {{fields: {{{}}}}}}}}}}}
   model: shuttle-anomaly
   decode: {{anomaly: {{output: scores, threshold: {threshold}, direction: below}}}}
-  sinks: [{{webhook: {{url: '{url}', retries: 4}}}}]
+  sinks: [{{webhook: {{url: '{url}', retries: 4, timeoutMs: 60000}}}}]
 ",
         fields.join(", ")
     )

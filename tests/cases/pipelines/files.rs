@@ -73,7 +73,7 @@ spec:
   preprocess: {{image: {{size: [512, 512]}}}}
   model: face-detector
   decode: {{centerface: {{score: 0.5}}}}
-  sinks: [{{webhook: {{url: '{url}', retries: 4}}}}]
+  sinks: [{{webhook: {{url: '{url}', retries: 4, timeoutMs: 60000}}}}]
 ",
         watched.display()
     );
@@ -135,7 +135,7 @@ spec:
   source: {{push: {{payload: {{json: {{fields: {{{}}}}}}}}}}}
   model: shuttle-anomaly
   decode: {{anomaly: {{output: scores, threshold: 0, direction: below}}}}
-  sinks: [{{webhook: {{url: '{url}', retries: 4}}}}]
+  sinks: [{{webhook: {{url: '{url}', retries: 4, timeoutMs: 60000}}}}]
 ---
 apiVersion: millwright/v1
 kind: Pipeline

@@ -85,7 +85,7 @@ spec:
   preprocess: {{sensors: {{scale: profile}}}}
   model: pump-numbers
   backPressure: {{policy: block, queue: {ROWS}}}
-  sinks: [{{webhook: {{url: '{url}', retries: 4}}}}, {{hardExamples: {{}}}}]
+  sinks: [{{webhook: {{url: '{url}', retries: 4, timeoutMs: 60000}}}}, {{hardExamples: {{}}}}]
 "
     )
 }

@@ -33,6 +33,7 @@ async fn websocket_and_models_come_through_a_proxy_that_asks_for_a_password() ->
     on(&fleet, Transport::Websocket, FAILOVER_PROMISE).await?;
     fleet.roll_out(Package::ShuttleAnomaly1)?;
     let load = load(&fleet)?;
+    load.until_another_answer(CONNECT_DEADLINE).await?;
     counted_once(&fleet, &load.stop().await?).await?;
     let target = wan.websocket().to_string();
     let tunnels = proxy.asked();
