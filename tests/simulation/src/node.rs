@@ -285,21 +285,30 @@ impl Machine {
         }
     }
 
-    /// After a boot without disturbance, what served before serves again, uplink or not.
+    /// After a boot without disturbance, what served before serves again, uplink or not. A crash in between disturbs,
+    /// and the time begins again.
     pub(crate) fn must_serve(&mut self, epoch: Epoch, shared: &mut Shared) {
         let Some(agent) = self.agent.as_ref().filter(|agent| agent.epoch == epoch) else {
             return;
         };
-        let missing = self
-            .served
-            .iter()
-            .find(|model| !agent.models.may_be_silent(model));
-        if let Some(model) = missing {
-            let text =
-                format!("{model} served before the restart and does not five minutes after it");
-            shared.fail(Some(self.device), text);
+        self.served
+            .retain(|model| !agent.models.may_be_silent(model));
+        let due = self.served.iter().map(|model| {
+            let disturbed = agent.models.crashed(model).unwrap_or(agent.started);
+            (disturbed + SERVES_WITHIN, model)
+        });
+        match due.min() {
+            Some((at, model)) if at <= shared.now => {
+                let text =
+                    format!("{model} served before the restart and does not five minutes after it");
+                shared.fail(Some(self.device), text);
+            }
+            Some((at, _)) => {
+                let again = Event::MustServe(self.device, epoch);
+                shared.queue.at(at, again);
+            }
+            None => {}
         }
-        self.served.clear();
     }
 
     /// Whether this run has the deliberate mistake.

@@ -39,6 +39,8 @@ pub(crate) struct Models {
     observed: Observed,
     workers: BTreeMap<WorkerId, (PackageId, Process)>,
     serving: BTreeMap<ModelName, (PackageId, WorkerId)>,
+    /// When what served last died of each model.
+    crashed: BTreeMap<ModelName, Ms>,
     pending: BTreeMap<u64, Step>,
     workers_made: u64,
     steps_begun: u64,
@@ -72,6 +74,7 @@ impl Models {
             observed,
             workers: BTreeMap::new(),
             serving: BTreeMap::new(),
+            crashed: BTreeMap::new(),
             pending: BTreeMap::new(),
             workers_made: 0,
             steps_begun: 0,
@@ -103,6 +106,13 @@ impl Models {
     #[must_use]
     pub(crate) fn serves(&self, model: &ModelName) -> Option<&PackageId> {
         self.serving.get(model).map(|(package, _)| package)
+    }
+
+    /// When what served last died of `model`: another one takes its time to come up. Unlike the count of crashes it
+    /// outlives a change of what is wanted.
+    #[must_use]
+    pub(crate) fn crashed(&self, model: &ModelName) -> Option<Ms> {
+        self.crashed.get(model).copied()
     }
 
     /// Whether `model` serves, or need not.

@@ -260,6 +260,7 @@ impl Machine {
             .is_some_and(|(_, own)| *own == worker);
         if served {
             models.serving.remove(&model);
+            models.crashed.insert(model.clone(), shared.now);
         }
         shared.note(
             self.device,
