@@ -17,3 +17,13 @@ mod swap;
 mod tidy;
 mod transport;
 mod workers;
+
+use anyhow::{Context as _, Result};
+
+/// A whole number from the environment, for the long form of a case.
+fn scale(variable: &str, default: u64) -> Result<u64> {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("reading {variable}")),
+        Err(_) => Ok(default),
+    }
+}

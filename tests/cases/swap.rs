@@ -1,14 +1,18 @@
 //! A model update under load: no request fails, and the old version answers until the new one does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use fleet_api::{SlotState, SummaryReport};
 use millwright_tests::agent::AgentOptions;
-use millwright_tests::fleet::{COUNTED_DEADLINE, Fleet, sensor_rows};
+use millwright_tests::commits::check_every_commit_is_counted_once;
+use millwright_tests::fleet::{COUNTED_DEADLINE, Fleet, ROLLOUT_TIMEOUT, sensor_rows};
 use millwright_tests::infer::Load;
 use millwright_tests::packages::Package;
 use millwright_tests::wait::until;
+use rustix::process::Signal;
+
+use crate::scale;
 
 const MODEL: &str = "shuttle-anomaly";
 
@@ -54,6 +58,67 @@ async fn an_update_under_load_fails_no_request() -> Result<()> {
         },
     )
     .await
+}
+
+/// What waits for an answer: a debug build that starts on a loaded machine.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+
+/// `SWAP_KILLS=40` spreads more of them over an update.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_an_update_leaves_the_old_version_or_the_new_one() -> Result<()> {
+    let mut fleet = Fleet::with_model(AgentOptions::quick()?).await?;
+    fleet.cloud.publish(Package::ShuttleAnomaly2)?;
+    fleet.cloud.deploy(Package::ShuttleAnomaly2)?;
+    let (client, row) = (fleet.client()?, [sensor_rows(1)?]);
+    let began = Instant::now();
+    until(
+        "an answer of the new version",
+        ANSWER_DEADLINE,
+        async || {
+            let reply = client.infer(MODEL, &row).await?;
+            Ok((reply.version == "2.0.0").then_some(()))
+        },
+    )
+    .await?;
+    let whole = began.elapsed();
+    fleet
+        .cloud
+        .await_rollout(Package::ShuttleAnomaly2, ROLLOUT_TIMEOUT)?;
+    let kills = u32::try_from(scale("SWAP_KILLS", 3)?)?;
+    let mut answered = Vec::new();
+    for kill in 0..kills {
+        let package = match kill % 2 {
+            0 => Package::ShuttleAnomaly1,
+            _ => Package::ShuttleAnomaly2,
+        };
+        fleet.cloud.deploy(package)?;
+        let (began, moment) = (Instant::now(), whole * kill / kills);
+        until("moment of the kill", ANSWER_DEADLINE, async || {
+            Ok((began.elapsed() >= moment).then_some(()))
+        })
+        .await?;
+        fleet.agent.process().kill()?;
+        // What answers then is what the node has, and nothing that it is told.
+        fleet.cloud.process().signal(Signal::STOP)?;
+        fleet.agent.start_again(&fleet.options).await?;
+        let reply = until("an answer", ANSWER_DEADLINE, async || {
+            Ok(client.infer(MODEL, &row).await.ok())
+        })
+        .await?;
+        ensure!(
+            ["1.0.0", "2.0.0"].contains(&reply.version.as_str()),
+            "{} answers",
+            reply.version
+        );
+        answered.push((moment, reply.version));
+        fleet.cloud.process().signal(Signal::CONT)?;
+        fleet.cloud.await_rollout(package, ROLLOUT_TIMEOUT)?;
+        let reply = client.infer(MODEL, &row).await?;
+        assert_eq!(reply.version, package.version());
+    }
+    println!("an update takes {whole:.1?}; killed after, and what answered: {answered:.1?}");
+    check_every_commit_is_counted_once(&mut fleet, 1).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

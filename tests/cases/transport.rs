@@ -9,7 +9,7 @@ mod weather;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use fleet_api::Transport;
 use millwright_tests::agent::AgentOptions;
 use millwright_tests::cloud::Cloud;
@@ -18,6 +18,8 @@ use millwright_tests::infer::{Load, LoadReport};
 use millwright_tests::packages::Package;
 use millwright_tests::wait::until;
 use millwright_tests::wan::{Lane, Wan};
+
+use crate::scale;
 
 const MODEL: &str = "shuttle-anomaly";
 
@@ -115,14 +117,6 @@ fn sessions(fleet: &mut Fleet) -> Result<usize> {
         .lines()
         .filter(|line| line.contains("connected to cloudcore"))
         .count())
-}
-
-/// A whole number from the environment, for the long form of a case.
-fn scale(variable: &str, default: u64) -> Result<u64> {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().with_context(|| format!("reading {variable}")),
-        Err(_) => Ok(default),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
