@@ -37,10 +37,11 @@ matrix: ## Run every operator model of libonnx-testdata through a worker (`make 
 	@tests/setup/setup.sh base matrix
 	MILLWRIGHT_MATRIX=all cargo test --package edge-agent --test data_plane operators
 
-torture: ## Break the agent's stores in full: 10,000 kills, 100,000 damages, power cuts, failing disks, 10,000,000 inputs to each decoder (an hour)
-	cargo build --release -p millwright-torture
+torture: setup ## Break the agent's stores in full: 10,000 kills, 100,000 damages, power cuts, failing disks, 10,000,000 inputs to each decoder (more than an hour)
+	cargo build --release --bins -p millwright-torture -p edge-agent -p cloudcore -p fleetctl
 	@set -e; torture="$${CARGO_TARGET_DIR:-target}/release/millwright-torture"; \
 	"$$torture" kills --kills 10000; \
+	"$$torture" agent-kills --kills 10000 --fleets 10 --life-ms-max 1800; \
 	"$$torture" corruption --cases 100000; \
 	"$$torture" power --halts 2000; \
 	"$$torture" faults --rounds 20; \

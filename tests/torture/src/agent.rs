@@ -1,20 +1,27 @@
 //! A real agent under a real cloudcore: killed at any moment, start-up included, and with a disk that fails.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use millwright_tests::agent::AgentOptions;
 use millwright_tests::commits::{check_every_commit_is_counted_once, committed};
-use millwright_tests::fleet::{Fleet, sensor_rows};
-use millwright_tests::infer::Load;
+use millwright_tests::fleet::{Fleet, ROLLOUT_TIMEOUT};
+use millwright_tests::infer::{Input, Load};
+use millwright_tests::packages::{copy_tree, zoo};
 use millwright_tests::process::Process;
 use millwright_tests::wait::until;
 use serde::Serialize;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::report::{Outcome, Progress};
 
-const MODEL: &str = "shuttle-anomaly";
+/// A small network: it is open in milliseconds, so that an agent is killed at work and not while ONNX Runtime starts.
+const MODEL: &str = "pump-numbers";
+const VERSION: &str = "1.0.0";
+const FIELDS: usize = 6;
 
 /// Windows of one second are cut, and commits tried again, well within this.
 const WINDOWS_DEADLINE: Duration = Duration::from_secs(60);
@@ -23,12 +30,18 @@ const WINDOWS_DEADLINE: Duration = Duration::from_secs(60);
 const SENDERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How often it is looked how far the fleets are.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AgentKills {
-    /// Kills.
+    /// Kills in all.
     #[arg(long, default_value_t = 10)]
     kills: u64,
+    /// Fleets, each of one cloudcore and one agent, among which they are divided.
+    #[arg(long, default_value_t = 1)]
+    fleets: u64,
     /// Longest life of an agent, in milliseconds.
     #[arg(long, default_value_t = 2_500)]
     life_ms_max: u64,
@@ -37,6 +50,7 @@ pub(crate) struct AgentKills {
 /// What was counted.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct KillFigures {
+    /// Those while it started included.
     kills: u64,
     kills_while_starting: u64,
     windows_committed: usize,
@@ -44,34 +58,75 @@ pub(crate) struct KillFigures {
     requests_answered: usize,
 }
 
-/// Kills an agent again and again, then compares what it committed with what was counted.
+impl KillFigures {
+    fn add(&mut self, other: &Self) {
+        self.kills += other.kills;
+        self.kills_while_starting += other.kills_while_starting;
+        self.windows_committed += other.windows_committed;
+        self.windows_counted += other.windows_counted;
+        self.requests_answered += other.requests_answered;
+    }
+}
+
+/// Kills agents again and again, then compares what each committed with what was counted of it.
 ///
 /// # Errors
 /// When it cannot be carried out; broken promises are in the outcome.
 pub(crate) fn kills(kills: &AgentKills, seed: u64) -> Result<Outcome<KillFigures>> {
     let runtime = tokio::runtime::Runtime::new().context("making a runtime")?;
     let mut progress = Progress::new("agent-kills", kills.kills, seed);
-    let mut dice = fastrand::Rng::with_seed(seed);
     let mut figures = KillFigures::default();
-    let result = runtime.block_on(kill_all(kills, &mut dice, &mut figures, &mut progress));
+    let all = kill_all(kills, seed, &mut figures, &mut progress);
+    let result = LocalSet::new().block_on(&runtime, all);
     Ok(outcome("agent-kills", seed, &progress, figures, result))
 }
 
 async fn kill_all(
     kills: &AgentKills,
-    dice: &mut fastrand::Rng,
+    seed: u64,
     figures: &mut KillFigures,
     progress: &mut Progress,
 ) -> Result<()> {
-    let mut fleet = Fleet::with_model(AgentOptions::quick()?).await?;
+    let done = Arc::new(AtomicU64::new(0));
+    let mut fleets = JoinSet::new();
+    let (fleets_most, life_ms_max) = (kills.fleets.max(1), kills.life_ms_max);
+    for number in 0..fleets_most {
+        let share = kills.kills / fleets_most + u64::from(number < kills.kills % fleets_most);
+        let (dice, done) = (
+            fastrand::Rng::with_seed(seed ^ number << 32),
+            Arc::clone(&done),
+        );
+        fleets.spawn_local(kill_one(share, life_ms_max, dice, done));
+    }
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            ended = fleets.join_next() => match ended {
+                Some(ended) => figures.add(&ended.context("a fleet panicked")??),
+                None => return Ok(()),
+            },
+            _ = look.tick() => progress.at(done.load(Ordering::Relaxed), 0),
+        }
+    }
+}
+
+/// Kills the agent of one fleet.
+async fn kill_one(
+    kills: u64,
+    life_ms_max: u64,
+    mut dice: fastrand::Rng,
+    done: Arc<AtomicU64>,
+) -> Result<KillFigures> {
+    let mut figures = KillFigures::default();
+    let mut fleet = fleet_of_one().await?;
     let load = load(&fleet)?;
-    for kill in 1..=kills.kills {
-        let life = Duration::from_millis(dice.u64(0..=kills.life_ms_max));
+    while figures.kills < kills {
+        let life = Duration::from_millis(dice.u64(0..=life_ms_max));
         // The agent listens on the port it had, so the load goes on where it was.
         tokio::time::sleep(life).await;
         fleet.agent.process().kill()?;
         figures.kills += 1;
-        let start = Duration::from_millis(dice.u64(0..=kills.life_ms_max));
+        let start = Duration::from_millis(dice.u64(0..=life_ms_max));
         // A start that takes longer than this is killed in the middle of it.
         let started = tokio::time::timeout(start, fleet.agent.start_again(&fleet.options)).await;
         if let Ok(started) = started {
@@ -81,14 +136,14 @@ async fn kill_all(
             figures.kills_while_starting += 1;
             fleet.agent.start_again(&fleet.options).await?;
         }
-        progress.at(kill, 0);
+        done.fetch_add(1, Ordering::Relaxed);
     }
     answers(&fleet).await?;
     figures.requests_answered = load.stop().await?.answered();
     figures.windows_committed = check_every_commit_is_counted_once(&mut fleet, 1).await?;
     // Contiguous from 1 in every lineage, so nothing is lost, doubled or declared beside them.
     figures.windows_counted = fleet.windows()?.len();
-    Ok(())
+    Ok(figures)
 }
 
 /// What to do.
@@ -126,7 +181,7 @@ async fn fail_syncs(faults: &AgentFaults, figures: &mut FaultFigures) -> Result<
         figures.skipped = Some("strace is not installed");
         return Ok(());
     }
-    let mut fleet = Fleet::with_model(AgentOptions::quick()?).await?;
+    let mut fleet = fleet_of_one().await?;
     let load = load(&fleet)?;
     more_windows(&mut fleet).await?;
     let agent = fleet.agent.pid()?.to_string();
@@ -160,8 +215,27 @@ async fn fail_syncs(faults: &AgentFaults, figures: &mut FaultFigures) -> Result<
     Ok(())
 }
 
+/// A fleet whose one agent answers with the model.
+async fn fleet_of_one() -> Result<Fleet> {
+    let fleet = Fleet::start(AgentOptions::quick()?).await?;
+    let package = fleet.directory().join(MODEL);
+    copy_tree(&zoo(MODEL)?, &package)?;
+    fleet.cloud.publish_directory(&package)?;
+    fleet.cloud.deploy_version(MODEL, VERSION)?;
+    fleet.cloud.await_rollout_of(MODEL, ROLLOUT_TIMEOUT)?;
+    Ok(fleet)
+}
+
+fn row() -> Input {
+    Input {
+        name: "sensors".to_owned(),
+        shape: vec![1, FIELDS],
+        values: vec![0.5; FIELDS],
+    }
+}
+
 fn load(fleet: &Fleet) -> Result<Load> {
-    let inputs = [sensor_rows(2)?];
+    let inputs = [row()];
     Ok(Load::start(
         &fleet.client()?,
         MODEL,
@@ -181,9 +255,9 @@ async fn more_windows(fleet: &mut Fleet) -> Result<()> {
 }
 
 async fn answers(fleet: &Fleet) -> Result<()> {
-    let (client, rows) = (fleet.client()?, sensor_rows(1)?);
+    let (client, row) = (fleet.client()?, row());
     until("answer after the restart", WINDOWS_DEADLINE, async || {
-        let answer = client.infer(MODEL, std::slice::from_ref(&rows)).await;
+        let answer = client.infer(MODEL, std::slice::from_ref(&row)).await;
         Ok(answer.ok().map(drop))
     })
     .await
