@@ -20,7 +20,7 @@ pub mod failure;
 mod observed;
 mod transitions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -292,6 +292,9 @@ pub struct Slot {
     pub activated: Vec<PackageId>,
     /// Workers to be ended.
     pub retiring: BTreeMap<WorkerId, Retiring>,
+    /// Packages for which a worker is being started that nobody waits for any more. Another start waits
+    /// for the answer to this one, and so do their files.
+    pub abandoned: BTreeSet<PackageId>,
     /// Whether memory was made for the desired version.
     pub room: Room,
 }

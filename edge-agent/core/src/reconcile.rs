@@ -77,8 +77,9 @@ enum Role {
     Unwanted,
 }
 
-/// The steps that may start now, in order. Handing them out is noted with
-/// [`Observed::started`]; called again without a new fact, it returns nothing that runs already.
+/// The steps that may start now, in order. Handing them out is noted with [`Observed::started`]; called
+/// again without a new fact, it returns nothing that runs already. It is called until it returns nothing:
+/// what follows a takeover comes only after it.
 #[must_use]
 pub fn reconcile(desired: &Desired, observed: &Observed, now: Duration) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -88,10 +89,17 @@ pub fn reconcile(desired: &Desired, observed: &Observed, now: Duration) -> Vec<S
             slot,
             generation: desired.generation,
         });
-        take_over(model, wanted, slot, &mut steps);
+        if let Some(step) = take_over(model, wanted, slot) {
+            // It changes what the others are for: they are decided once it is done.
+            steps.push(step);
+            continue;
+        }
         for (package, life) in &slot.lives {
             let role = role_of(package, wanted, slot);
-            steps.extend(advance(package, life, role, now));
+            let step = advance(package, life, role, now);
+            let waits =
+                matches!(&step, Some(Step::StartWorker(_))) && slot.abandoned.contains(package);
+            steps.extend(step.filter(|_| !waits));
         }
         for (worker, retiring) in &slot.retiring {
             if retiring.told == Told::NotYet {
@@ -116,34 +124,27 @@ struct Wish<'a> {
 }
 
 /// Decides which worker answers the requests for the model.
-fn take_over(model: &ModelName, wanted: Option<Wish<'_>>, slot: &Slot, steps: &mut Vec<Step>) {
+fn take_over(model: &ModelName, wanted: Option<Wish<'_>>, slot: &Slot) -> Option<Step> {
     let Some(wanted) = wanted else {
-        if slot.active().is_some() {
-            steps.push(Step::Withdraw(model.clone()));
-        }
-        return;
+        return slot.active().map(|_| Step::Withdraw(model.clone()));
     };
     let active = slot.active().map(|(package, _)| package);
     if let Some((package, Life::Active { relief, .. })) =
         active.and_then(|active| slot.lives.get_key_value(active))
         && let Some(worker) = relief.ready()
     {
-        steps.push(Step::Switch(package.clone(), worker));
-        return;
+        return Some(Step::Switch(package.clone(), worker));
     }
     if active == Some(&wanted.slot.package) {
-        return;
+        return None;
     }
     if active.is_some() && needs_room(wanted, slot) {
-        steps.push(Step::Withdraw(model.clone()));
-        return;
+        return Some(Step::Withdraw(model.clone()));
     }
-    let successor = std::iter::once(&wanted.slot.package)
+    let (package, worker) = std::iter::once(&wanted.slot.package)
         .chain(fallback(wanted, slot))
-        .find_map(|package| Some((package, ready_worker(slot.lives.get(package)?)?)));
-    if let Some((package, worker)) = successor {
-        steps.push(Step::Switch(package.clone(), worker));
-    }
+        .find_map(|package| Some((package, ready_worker(slot.lives.get(package)?)?)))?;
+    Some(Step::Switch(package.clone(), worker))
 }
 
 /// Whether the active version has to end so that the desired one fits into memory, which it may, once.
@@ -289,10 +290,12 @@ fn is_removable(package: &PackageId, life: &Life, slot: &Slot) -> bool {
         Life::Retained { rest } => *rest == Rest::Cold,
         Life::Warmed { .. } | Life::Active { .. } | Life::Removing => false,
     };
-    idle && !slot
-        .retiring
-        .values()
-        .any(|retiring| retiring.package == *package)
+    let held = slot.abandoned.contains(package)
+        || slot
+            .retiring
+            .values()
+            .any(|retiring| retiring.package == *package);
+    idle && !held
 }
 
 #[cfg(test)]

@@ -54,9 +54,11 @@ impl Slot {
         match fact {
             Fact::Fetched(package) => self.fetched(package, scene),
             Fact::Verified(package) => self.verified(package),
-            Fact::FetchFailed(package, failure)
-            | Fact::VerifyFailed(package, failure)
-            | Fact::StartFailed(package, failure) => self.step_failed(&package, failure, scene),
+            Fact::FetchFailed(package, failure) | Fact::VerifyFailed(package, failure) => {
+                self.step_failed(&package, failure, scene)
+            }
+            Fact::StartFailed(package, _) if self.abandoned.remove(&package) => Vec::new(),
+            Fact::StartFailed(package, failure) => self.step_failed(&package, failure, scene),
             Fact::WorkerReady(package, worker) => self.worker_ready(package, worker),
             Fact::GoldenPassed(package, worker) => self.golden_passed(&package, worker),
             Fact::GoldenFailed(package, worker, failure) => {

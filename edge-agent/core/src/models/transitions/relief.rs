@@ -95,13 +95,18 @@ impl Slot {
 
     /// The version is replaced by another: its relief is of no use.
     pub(super) fn retire_relief(&mut self, package: &PackageId) {
-        if let Some(Life::Active {
-            relief: Relief::Loaded { worker, .. },
-            ..
-        }) = self.lives.get(package)
-        {
-            let worker = *worker;
-            self.retire(package, worker);
+        let Some(Life::Active { relief, .. }) = self.lives.get(package) else {
+            return;
+        };
+        match relief {
+            Relief::Starting(start) if start.is_running() => {
+                self.abandoned.insert(package.clone());
+            }
+            Relief::Loaded { worker, .. } => {
+                let worker = *worker;
+                self.retire(package, worker);
+            }
+            Relief::None | Relief::Starting(_) => {}
         }
     }
 

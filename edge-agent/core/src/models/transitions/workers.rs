@@ -11,6 +11,10 @@ use crate::models::{
 
 impl Slot {
     pub(super) fn worker_ready(&mut self, package: PackageId, worker: WorkerId) -> Vec<Notice> {
+        if self.abandoned.remove(&package) {
+            self.retire(&package, worker);
+            return Vec::new();
+        }
         match self.lives.get_mut(&package) {
             Some(Life::Verified { start }) if start.is_running() => {
                 let golden = Golden::Due;
@@ -24,10 +28,7 @@ impl Slot {
                 *relief = Relief::Loaded { worker, golden };
             }
             // Nobody waits for it any more.
-            Some(_) | None => {
-                let told = Told::NotYet;
-                self.retiring.insert(worker, Retiring { package, told });
-            }
+            Some(_) | None => self.retire(&package, worker),
         }
         Vec::new()
     }

@@ -1,12 +1,12 @@
 //! Histories of nodes that are short of memory, and of workers that grow.
 
-use super::simulation::{World, failure, model, package};
+use super::simulation::{PROVE_FOR, World, failure, model, package};
 use super::swaps::{running, serving, until_serving};
 use crate::desired::Gap;
 use crate::models::failure::CRASHES_MAX;
 use crate::models::{Fact, FailureClass, Room};
-use crate::reconcile::Step;
 use crate::reconcile::report::{Progress, report};
+use crate::reconcile::{Step, next_wakeup};
 
 /// Completes pending steps until the new worker is to be started, which fails for lack of memory.
 fn lack_memory(world: &mut World) {
@@ -131,4 +131,48 @@ fn a_version_that_grows_again_and_again_gives_way_to_the_one_before() {
         report(&world.desired, &world.observed)[0].progress,
         Progress::Failed
     );
+}
+
+#[test]
+fn one_start_at_a_time_though_the_version_that_has_grown_is_replaced_meanwhile() {
+    let mut world = running(1);
+    world.desire(Some(2));
+    while world.pending != [Step::StartWorker(package(2))] {
+        world.complete(0, None);
+    }
+    world.wear();
+    // The new version takes over while the relief of the old one is still being started.
+    world.complete(0, None);
+    world.complete(1, None);
+    assert_eq!(serving(&world), Some(2));
+    let abandoned = Step::StartWorker(package(1));
+    assert_eq!(world.pending, [abandoned.clone()]);
+    world.advance(PROVE_FOR);
+    while world.pending.len() > 1 {
+        world.complete(1, None);
+    }
+    // Back to the old version, whose first start has not been answered yet.
+    world.desire(Some(1));
+    assert_eq!(world.pending, [abandoned.clone()]);
+    world.complete(0, None);
+    assert!(world.pending.contains(&abandoned), "the one that is used");
+    world.calm();
+    assert_eq!(serving(&world), Some(1));
+}
+
+#[test]
+fn a_withdrawn_model_gets_no_relief() {
+    let mut world = running(1);
+    world.wear();
+    world.complete(0, Some(FailureClass::Fetch));
+    let again = next_wakeup(&world.observed, world.now).unwrap();
+    world.now = again;
+    world.desire(None);
+    assert!(
+        matches!(world.pending[..], [Step::Drain(..)]),
+        "{:?}",
+        world.pending
+    );
+    world.calm();
+    assert_eq!(world.disk.len(), 0);
 }

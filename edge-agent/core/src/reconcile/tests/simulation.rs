@@ -173,6 +173,8 @@ impl World {
                     self.workers.values().all(|(held, _)| held != package),
                     "files in use"
                 );
+                let loads = Step::StartWorker(package.clone());
+                assert!(!self.pending.contains(&loads), "files in use");
                 self.pending
                     .retain(|other| *other != Step::Fetch(package.clone()));
                 self.pending.push(step);
