@@ -28,7 +28,8 @@ impl Pipeline {
                 shadow.model
             )
         }));
-        told.extend(self.spec.sinks.iter().map(sink));
+        let shadowed = self.spec.shadow.is_some();
+        told.extend(self.spec.sinks.iter().map(|one| sink(one, shadowed)));
         if self.spec.sinks.is_empty() {
             told.push(
                 "Results go nowhere but the agent's own page: add `sinks` to use them.".to_owned(),
@@ -216,7 +217,7 @@ fn decode(decode: Option<&Decode>) -> String {
     }
 }
 
-fn sink(sink: &Sink) -> String {
+fn sink(sink: &Sink, shadowed: bool) -> String {
     let which = |when: When| match when {
         When::Always => "Every result",
         When::Anomaly => "Every anomaly",
@@ -249,9 +250,8 @@ fn sink(sink: &Sink) -> String {
             let drift = kept
                 .drift
                 .then(|| "that come while the model drifts from its profile".to_owned());
-            let disagreement = kept
-                .disagreement
-                .then(|| "on which a shadow disagrees".to_owned());
+            let disagreement =
+                (shadowed && kept.disagreement).then(|| "on which a shadow disagrees".to_owned());
             let which: Vec<String> = [below, drift, disagreement].into_iter().flatten().collect();
             format!(
                 "Inputs {} are kept on this node's disk, at most {} MiB and {} a minute; the oldest give way.",

@@ -147,7 +147,7 @@ fn values_of_topics_that_cannot_be_meant_are_refused_with_what_to_write() {
         ),
         (
             "confidenceBelow: 0.6",
-            "drift: false, disagreement: false",
+            "drift: false",
             ["sinks[2].hardExamples", "keeps nothing"],
         ),
     ] {
@@ -158,13 +158,23 @@ fn values_of_topics_that_cannot_be_meant_are_refused_with_what_to_write() {
 #[test]
 fn a_shadow_that_nothing_can_be_compared_with_is_refused() {
     let base = "apiVersion: millwright/v1\nkind: Pipeline\nmetadata: {name: line}\n\
-                spec: {source: {push: {}}, model: a, decode: raw, shadow: {model: b}}\n";
+                spec: {source: {push: {}}, model: a, decode: raw, shadow: {model: b}, \
+                sinks: [{hardExamples: {drift: false}}]}\n";
     let fine = parse(base).unwrap();
     assert_eq!(fine.spec.shadow.as_ref().unwrap().every_ms, 1000);
     let told = fine.sentences().join(" ");
     assert!(told.contains("`b` sees some of the inputs too"), "{told}");
+    assert!(
+        told.contains("Inputs on which a shadow disagrees are kept"),
+        "{told}"
+    );
     for (from, to, words) in [
         ("model: b", "model: a", ["spec.shadow.model", "another one"]),
+        (
+            ", shadow: {model: b}",
+            "",
+            ["hardExamples", "give the pipeline a `shadow`"],
+        ),
         ("decode: raw, ", "", ["spec.decode", "`decode: raw`"]),
         (
             "{model: b}",

@@ -14,7 +14,9 @@ pub(super) fn check(spec: &Spec) -> Checked {
         match sink {
             Sink::Mqtt(mqtt) => check_mqtt(&format!("{field}.mqtt"), mqtt, spec)?,
             Sink::Webhook(webhook) => check_webhook(&format!("{field}.webhook"), webhook)?,
-            Sink::HardExamples(kept) => check_kept(&format!("{field}.hardExamples"), kept)?,
+            Sink::HardExamples(kept) => {
+                check_kept(&format!("{field}.hardExamples"), kept, spec)?;
+            }
         }
     }
     let kept = |sink: &&Sink| matches!(sink, Sink::HardExamples(_));
@@ -67,7 +69,7 @@ fn check_webhook(field: &str, webhook: &Webhook) -> Checked {
     within(&format!("{field}.retries"), webhook.retries, 0..=10)
 }
 
-fn check_kept(field: &str, kept: &HardExamples) -> Checked {
+fn check_kept(field: &str, kept: &HardExamples, spec: &Spec) -> Checked {
     if let Some(below) = kept.confidence_below
         && !below.is_finite()
     {
@@ -76,10 +78,12 @@ fn check_kept(field: &str, kept: &HardExamples) -> Checked {
             "must be a finite number",
         );
     }
-    if kept.confidence_below.is_none() && !kept.drift && !kept.disagreement {
+    let disagreement = kept.disagreement && spec.shadow.is_some();
+    if kept.confidence_below.is_none() && !kept.drift && !disagreement {
         return refuse(
             field,
-            "keeps nothing: give `confidenceBelow`, or leave `drift` or `disagreement` out",
+            "keeps nothing: give `confidenceBelow`, leave `drift` out, or give the pipeline a `shadow` that may \
+             disagree",
         );
     }
     within(&format!("{field}.quotaMib"), kept.quota_mib, 1..=65_536)?;
