@@ -27,8 +27,8 @@ pub mod pulse;
 #[cfg(test)]
 mod tests;
 
-/// How long a QUIC dial may take before WebSocket gets its turn: three round trips over a bad
-/// satellite link, and short enough that an operator does not notice.
+/// How long a QUIC dial may take before WebSocket gets its turn: three round trips (proof of the address, handshake,
+/// Hello) over a bad satellite link, and short enough that an operator does not notice.
 pub const QUIC_DIAL_MS: u64 = 3_000;
 
 /// How long a WebSocket dial (TCP, TLS, upgrade) may take.
