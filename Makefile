@@ -14,7 +14,7 @@ SEEDS ?= 0..10000
 DAYS ?= 30
 DEVICES ?=
 
-.PHONY: help setup demo test matrix lint cross bench page-pictures simulate soak storm torture deny fmt clean
+.PHONY: help setup demo test matrix lint cross bench page-pictures properties simulate soak storm torture deny fmt clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ torture: setup ## Break the agent's stores in full: 10,000 kills, 100,000 damage
 	"$$torture" power --halts 2000; \
 	"$$torture" faults --rounds 20; \
 	"$$torture" fuzz --executions 10000000
+
+properties: ## Try the properties of cores, formats and vision with 100 times as many cases as `make test` does
+	PROPTEST_CASES=25600 cargo test --release --lib -p edge-core -p edge-vision -p fleet-core -p millwright-document \
+		-p millwright-identity -p millwright-package -p millwright-proto -p millwright-summary
 
 simulate: ## Simulate 10,000 seeded fleets through 30 days each (SEEDS=0..100 DAYS=30 DEVICES=n)
 	cargo build --release -p millwright-simulation

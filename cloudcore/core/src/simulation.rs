@@ -273,8 +273,6 @@ fn run(seed: u64, nodes: usize, budget: Option<u32>, targets: &[(u64, Vec<u8>)])
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn a_noisy_fleet_converges_within_its_budget(
         seed in any::<u64>(),

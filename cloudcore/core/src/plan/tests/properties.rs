@@ -118,7 +118,7 @@ fn report_of(generation: u64, digest: Digest, version: u8, state: SlotState) -> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     #[test]
     fn planning_again_after_applying_a_plan_changes_nothing(snapshot in any_snapshot()) {
