@@ -52,6 +52,8 @@ pub(super) struct World {
     workers: BTreeMap<WorkerId, (PackageId, Process)>,
     next_worker: u64,
     withdrawn: bool,
+    /// Whether starts are refused at once for lack of memory.
+    full: bool,
     pub(super) gap: Gap,
     /// Under a hold: what it keeps, and the wish that waits for its end.
     held: Option<(Desired, Option<Desired>)>,
@@ -109,6 +111,11 @@ impl World {
     }
 
     pub(super) fn fact(&mut self, fact: Fact) {
+        self.observe(fact);
+        self.settle();
+    }
+
+    fn observe(&mut self, fact: Fact) {
         self.observed.observe(fact, &self.wish(), self.now);
         // One that is to end answers no more.
         let slot = self.observed.slots.get(&model());
@@ -117,7 +124,6 @@ impl World {
         {
             self.serving = None;
         }
-        self.settle();
     }
 
     /// Hands out steps until there are none, and checks the invariants in between.
@@ -178,6 +184,11 @@ impl World {
                 self.pending
                     .retain(|other| *other != Step::Fetch(package.clone()));
                 self.pending.push(step);
+            }
+            Step::StartWorker(package) if self.full => {
+                assert!(!self.pending.contains(&step), "{step:?} runs already");
+                let fact = Fact::StartFailed(package.clone(), failure(FailureClass::Memory));
+                self.observe(fact);
             }
             Step::Fetch(_) | Step::Verify(_) | Step::StartWorker(_) | Step::RunGolden(..) => {
                 assert!(!self.pending.contains(&step), "{step:?} runs already");
@@ -381,6 +392,8 @@ enum Action {
     /// Time passes, but the loop is busy and looks only after the next event.
     Late(u16),
     LinkUp,
+    /// Memory is full from now on, or no more.
+    Full(bool),
     Restart,
     Hold,
     Release,
@@ -414,6 +427,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (1..60_000_u16).prop_map(Action::Advance),
         2 => (1..60_000_u16).prop_map(Action::Late),
         1 => Just(Action::LinkUp),
+        1 => any::<bool>().prop_map(Action::Full),
         1 => Just(Action::Restart),
         1 => Just(Action::Hold),
         2 => Just(Action::Release),
@@ -432,7 +446,7 @@ proptest! {
         for action in actions {
             let served = world.serving.is_some();
             world.withdrawn = false;
-            let faulty = match action {
+            let faulty = world.full || match action {
                 Action::Crash(_) | Action::Restart => true,
                 // No room for both: the one that has grown ends first.
                 Action::Complete(_, Some(FailureClass::Memory)) => true,
@@ -442,6 +456,7 @@ proptest! {
                 | Action::Advance(_)
                 | Action::Late(_)
                 | Action::LinkUp
+                | Action::Full(_)
                 | Action::Hold
                 | Action::Release => false,
             };
@@ -459,6 +474,7 @@ proptest! {
                     world.observed.hurry_downloads(world.now);
                     world.settle();
                 }
+                Action::Full(full) => world.full = full,
                 Action::Restart => world.restart(),
                 Action::Hold => world.hold(),
                 Action::Release => world.release(),
@@ -466,6 +482,7 @@ proptest! {
             world.check();
             prop_assert!(!served || faulty || world.withdrawn || world.serving.is_some(), "a gap");
         }
+        world.full = false;
         world.release();
         world.desire(Some(last));
         world.calm();
