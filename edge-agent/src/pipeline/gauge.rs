@@ -41,6 +41,8 @@ pub struct PipelineFacts {
     pub compared: u64,
     /// Those of them on which it said something else.
     pub disagreed: u64,
+    /// Why the shadow did not answer last; empty when it did, and without one.
+    pub shadow_reason: String,
 }
 
 /// What is counted.
@@ -98,6 +100,8 @@ struct Shared {
 struct Trouble {
     /// Per part why it is away.
     reasons: [Option<String>; PARTS.len()],
+    /// Why the shadow did not answer last. It is no part: the pipeline runs without it.
+    shadow: Option<String>,
     /// Whether the source has been there once.
     started: bool,
     since_ms: u64,
@@ -113,6 +117,7 @@ impl Gauge {
                 counts: Default::default(),
                 trouble: Mutex::new(Trouble {
                     reasons: Default::default(),
+                    shadow: None,
                     started: false,
                     since_ms: wall_ms(),
                 }),
@@ -147,6 +152,24 @@ impl Gauge {
         }
     }
 
+    /// The shadow did not answer because of `reason`. Logged when that is news.
+    pub(super) fn shadow_missed(&self, reason: &str) {
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        let before = self.lock().shadow.replace(reason.clone());
+        if before.as_ref() != Some(&reason) {
+            tracing::warn!(
+                pipeline = self.shared.name,
+                "its shadow did not answer: {reason}"
+            );
+        }
+    }
+
+    /// The shadow answered.
+    pub(super) fn shadow_answered(&self) {
+        self.count(Count::Compared);
+        self.lock().shadow = None;
+    }
+
     /// What is told now.
     pub(super) fn facts(&self) -> PipelineFacts {
         let count = |count: Count| self.shared.counts[count as usize].load(Ordering::Relaxed);
@@ -166,6 +189,7 @@ impl Gauge {
             kept: count(Count::Kept),
             compared: count(Count::Compared),
             disagreed: count(Count::Disagreed),
+            shadow_reason: trouble.shadow.clone().unwrap_or_default(),
         }
     }
 

@@ -38,6 +38,7 @@ pub fn advice(status: &Status) -> Vec<String> {
     }
     told.extend(status.models.iter().filter_map(model));
     told.extend(status.pipelines.iter().filter_map(pipeline));
+    told.extend(status.pipelines.iter().filter_map(shadow));
     told.extend(status.models.iter().filter_map(drift));
     told.extend(status.link.as_ref().and_then(link));
     let nothing_came =
@@ -144,6 +145,15 @@ fn pipeline(facts: &PipelineFacts) -> Option<String> {
         "sinkFailing" => Some(format!("Results of pipeline {name} are lost: {reason}.")),
         _ => None,
     }
+}
+
+fn shadow(facts: &PipelineFacts) -> Option<String> {
+    let (name, reason) = (&facts.name, cut(&facts.shadow_reason));
+    (!reason.is_empty()).then(|| {
+        format!(
+            "The shadow of pipeline {name} does not answer: {reason}. The line is not affected."
+        )
+    })
 }
 
 fn link(facts: &LinkFacts) -> Option<String> {

@@ -227,6 +227,14 @@ fn pipelines(pipelines: &[PipelineFacts], now: u64, out: &mut String) {
         ]
     }));
     table(&rows, out);
+    for facts in pipelines.iter().filter(|facts| facts.compared > 0) {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            out,
+            "The shadow of {} saw {} inputs and disagreed on {}.",
+            facts.name, facts.compared, facts.disagreed
+        );
+    }
 }
 
 fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], out: &mut String) {

@@ -88,10 +88,18 @@ async fn an_input_on_which_the_shadow_disagrees_is_counted_and_kept() -> Result<
     }
     let fleet = Fleet::start(options).await?;
     fleet.roll_out(Package::ShuttleAnomaly1)?;
+    let client = fleet.client()?;
+    let rows = sensor_rows(ROWS)?;
+    let first = &rows.values.as_chunks::<SENSORS>().0[0];
+    push(&fleet, "line", first, ("answered", 1)).await?;
+    until("why nothing is compared", DEADLINE, async || {
+        let told = at_the_box_ok(&fleet.agent.data_directory(), &["status"])?;
+        let missed = format!("The shadow of pipeline line does not answer: model `{CANDIDATE}`");
+        Ok(told.contains(&missed).then_some(()))
+    })
+    .await?;
     deploy_candidate(&fleet)?;
 
-    let rows = sensor_rows(ROWS)?;
-    let client = fleet.client()?;
     let own = anomalies(&client, "shuttle-anomaly", &rows).await?;
     let candidate = anomalies(&client, CANDIDATE, &rows).await?;
     let (alike, different): (Vec<usize>, Vec<usize>) =
@@ -111,7 +119,14 @@ async fn an_input_on_which_the_shadow_disagrees_is_counted_and_kept() -> Result<
     })
     .await?;
     assert_eq!(told["disagreed"], EACH);
-    assert_eq!(told["answered"], chosen.len());
+    assert_eq!(told["answered"], chosen.len() + 1);
+    assert_eq!(told["shadowReason"], "");
+    let words = at_the_box_ok(&fleet.agent.data_directory(), &["status"])?;
+    let counts = format!(
+        "The shadow of line saw {} inputs and disagreed on {EACH}.",
+        chosen.len()
+    );
+    assert!(words.contains(&counts), "{words}");
     // Once an hour is once; and where nothing was said there is nothing to compare.
     assert_eq!(facts(&fleet, "seldom")?["compared"], 1);
     assert_eq!(facts(&fleet, "mute")?["compared"], 0);

@@ -28,8 +28,6 @@ pub(super) struct Shadow {
     free_at: Instant,
     /// At most one.
     asked: JoinSet<Compared>,
-    /// Why it did not answer last, to say that once.
-    problem: Option<String>,
 }
 
 /// What it is to see.
@@ -57,7 +55,6 @@ impl Shadow {
             gauge: gauge.clone(),
             free_at: Instant::now(),
             asked: JoinSet::new(),
-            problem: None,
         })
     }
 
@@ -95,28 +92,16 @@ impl Shadow {
     pub(super) async fn disputed(&mut self) -> Outcome {
         loop {
             match self.asked.join_next().await {
-                Some(Ok(Compared::Agreed)) => self.answered(),
+                Some(Ok(Compared::Agreed)) => self.gauge.shadow_answered(),
                 Some(Ok(Compared::Disagreed(outcome))) => {
-                    self.answered();
+                    self.gauge.shadow_answered();
                     self.gauge.count(Count::Disagreed);
                     return *outcome;
                 }
-                Some(Ok(Compared::Unanswered(problem))) => self.missed(problem),
-                Some(Err(panic)) => self.missed(panic.to_string()),
+                Some(Ok(Compared::Unanswered(problem))) => self.gauge.shadow_missed(&problem),
+                Some(Err(panic)) => self.gauge.shadow_missed(&panic.to_string()),
                 None => std::future::pending().await,
             }
-        }
-    }
-
-    fn answered(&mut self) {
-        self.gauge.count(Count::Compared);
-        self.problem = None;
-    }
-
-    fn missed(&mut self, problem: String) {
-        if self.problem.as_ref() != Some(&problem) {
-            tracing::warn!(shadow = %self.model, "a shadow did not answer: {problem}");
-            self.problem = Some(problem);
         }
     }
 }
