@@ -244,6 +244,14 @@ impl Cloud {
         Some((desired.generation, desired.digest))
     }
 
+    /// Whether an operator has decided what becomes of what a node has.
+    #[must_use]
+    pub(crate) fn has_decision(&self, uid: NodeUid, generation: Generation) -> bool {
+        let name = self.store.uids.get(&uid);
+        let node = name.and_then(|name| self.store.snapshot.nodes.get(name));
+        node.is_some_and(|node| [node.reassert, node.adopt].contains(&Some(generation)))
+    }
+
     /// Whether a node that is not allowed to has a session.
     #[must_use]
     pub(crate) fn has_session(&self, uid: NodeUid) -> bool {

@@ -96,6 +96,9 @@ pub(crate) struct Machine {
     pub highest: u64,
     /// Set when a restore left the cloud behind this device, until an operator decides.
     pub ahead: bool,
+    /// The restored cloud remembers what an operator decided about what this device has: once it has heard from the
+    /// device, it goes by that.
+    pub decided: bool,
     /// Models, releases and generations that were active here, for the invariants.
     pub was_active: BTreeSet<(ModelName, PackageId, u64)>,
     /// Releases given up here, and under which generation.
@@ -130,6 +133,7 @@ impl Machine {
             clock_error_ms: 0,
             highest: 0,
             ahead: false,
+            decided: false,
             was_active: BTreeSet::new(),
             gave_up: BTreeSet::new(),
             welcomes: 0,

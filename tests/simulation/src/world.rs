@@ -308,11 +308,15 @@ impl World {
         let stored = self.cloud.stored(hello.uid).map(|stored| stored.0);
         let ahead = self
             .machines
-            .iter()
+            .iter_mut()
             .find(|machine| machine.ahead && machine.uid == hello.uid);
-        let Some(machine) = ahead.filter(|_| stored > said) else {
+        let Some(machine) = ahead else {
             return;
         };
+        if stored <= said {
+            machine.ahead = !machine.decided;
+            return;
+        }
         let lineage = machine.disk.outbox.lineage;
         if !self.shared.books.facts(lineage).contested {
             let text = format!("a restored cloud is at {stored:?} before it heard of {said:?}");

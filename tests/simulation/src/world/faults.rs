@@ -145,6 +145,7 @@ impl World {
                     has.0 > stored.0 || (has.0 == stored.0 && has.1 != stored.1)
                 })
             });
+            machine.decided = has.is_some_and(|has| self.cloud.has_decision(machine.uid, has.0));
         }
     }
 
